@@ -1,0 +1,41 @@
+"""Find, explain and treat vanishing gradients in hybrid quantum-classical networks."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Circuit",
+    "PauliSum",
+    "QuantumLayer",
+    "TorchBPError",
+    "__version__",
+    "feature",
+    "weight",
+]
+
+_HOMES = {
+    "Circuit": "torchbp.circuits",
+    "PauliSum": "torchbp.circuits",
+    "QuantumLayer": "torchbp.layer",
+    "TorchBPError": "torchbp.errors",
+    "feature": "torchbp.circuits",
+    "weight": "torchbp.circuits",
+}
+
+if TYPE_CHECKING:
+    from torchbp.circuits import Circuit, PauliSum, feature, weight
+    from torchbp.errors import TorchBPError
+    from torchbp.layer import QuantumLayer
+else:  # hidden from type checkers, which would take any name at all for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'torchbp' has no attribute {name!r}; it has {', '.join(__all__)}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,60 @@
+"""From features and weights to the angle of every rotation in a circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from torchbp.circuits.parameters import Parameter
+
+
+class AngleMap:
+    """The angles of S rotations as functions of one source vector: angle = scale * (product of sources) + offset.
+
+    A rotation reads one weight, one feature or a product of features; a constant reads nothing. Short products
+    are padded with a column of ones behind the source.
+
+    Args:
+        parameters: S parameters, all read from the same source (or constants).
+        size: length F of the source vector.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter], size: int) -> None:
+        self.size = size
+        width = max((len(p.indices) for p in parameters), default=0)
+        padded = [[*p.indices, *[size] * (width - len(p.indices))] for p in parameters]
+        self._columns = torch.tensor(padded, dtype=torch.long).reshape(len(parameters), width).T.contiguous()
+        self._padded = bool((self._columns == size).any())
+        scale = torch.tensor(
+            [p.scale if p.kind != "constant" else 0.0 for p in parameters], dtype=torch.float64
+        )
+        offset = torch.tensor([p.offset for p in parameters], dtype=torch.float64)
+        self._scale = None if bool((scale == 1).all()) else scale
+        self._offset = None if width and bool((offset == 0).all()) else offset
+
+    def __call__(self, source: Tensor) -> Tensor:
+        """(..., F) → (..., S), differentiable in the source."""
+        self._to(source)
+        if self._padded:
+            source = torch.cat([source, source.new_ones(*source.shape[:-1], 1)], dim=-1)
+        angles = None
+        for column in self._columns:
+            factor = source.index_select(-1, column)
+            angles = factor if angles is None else angles * factor
+        if angles is None:
+            assert self._offset is not None
+            return self._offset.expand(*source.shape[:-1], -1)
+        if self._scale is not None:
+            angles = angles * self._scale
+        return angles if self._offset is None else angles + self._offset
+
+    def _to(self, source: Tensor) -> None:
+        """Keep the constants where the source is; layers rarely move, so this is nearly always free."""
+        if self._columns.device != source.device:
+            self._columns = self._columns.to(source.device)
+        for name in ("_scale", "_offset"):
+            value = getattr(self, name)
+            if value is not None and (value.dtype, value.device) != (source.dtype, source.device):
+                setattr(self, name, value.to(source))

@@ -1,0 +1,100 @@
+"""What a backend is, and what all simulating backends share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from torchbp.circuits import Circuit, PauliSum
+from torchbp.errors import CapacityError, InputError
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """How a circuit is executed. Anything with these members is a backend.
+
+    Both methods take a frozen `circuit`, features `x` (B, F) with F >= circuit.n_features, and `weights` (P,), or
+    (B, P) with one set per sample; real tensors of one dtype and device. `initial_state` is None for |0...0>, or
+    (B, 2^n) complex amplitudes.
+    """
+
+    name: str
+
+    def expectations(
+        self,
+        circuit: Circuit,
+        observables: Sequence[PauliSum],
+        x: Tensor,
+        weights: Tensor,
+        initial_state: Tensor | None = None,
+    ) -> Tensor:
+        """<psi(x, weights)| O_m |psi(x, weights)>, shape (B, M), differentiable in x, weights and initial_state."""
+        ...
+
+    def states(
+        self, circuit: Circuit, x: Tensor, weights: Tensor, initial_state: Tensor | None = None
+    ) -> Tensor:
+        """The final state vectors, shape (B, 2^n), complex, wire 0 most significant; differentiable too."""
+        ...
+
+
+COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether Python code may look at the numbers: not while compiling, nor inside torch.func transforms."""
+    return not torch.compiler.is_compiling() and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def initial_states(circuit: Circuit, x: Tensor, given: Tensor | None) -> Tensor | None:
+    """The state the gates start from, (B, 2^n) complex, or None for |0...0>.
+
+    Raises:
+        InputError: an amplitude-encoded sample is the zero vector, which no state corresponds to.
+    """
+    if given is not None or not circuit.n_amplitudes:
+        return given
+    amplitudes = x[:, : circuit.n_amplitudes]
+    norm = torch.linalg.vector_norm(amplitudes, dim=1, keepdim=True)
+    if has_values(norm) and bool((norm == 0).any()):
+        raise InputError(
+            "Amplitude encoding can't encode a sample whose features are all zero: it has no direction. "
+            "Add a constant feature, or drop such samples."
+        )
+    padding = 2**circuit.n_wires - circuit.n_amplitudes
+    return torch.nn.functional.pad(amplitudes / norm, (0, padding)).to(COMPLEX[x.dtype])
+
+
+def check_capacity(n_wires: int, batch: int, dtype: torch.dtype, copies: int = 4) -> None:
+    """Refuse a simulation whose state vectors alone would not fit into this machine's memory.
+
+    Args:
+        n_wires, batch: B states of 2^n amplitudes.
+        dtype: of the weights; an amplitude takes twice its size.
+        copies: state-sized tensors alive at once.
+
+    Raises:
+        CapacityError: says how much memory it would take and how much there is.
+    """
+    need = copies * batch * 2**n_wires * 2 * torch.finfo(dtype).bits // 8
+    have = _physical_memory()
+    if have is not None and need > have:
+        raise CapacityError(
+            f"Simulating {n_wires} wires for a batch of {batch} takes about {_gib(need)} GiB, and this machine has "
+            f"{_gib(have)} GiB: use fewer wires or a smaller batch."
+        )
+
+
+def _physical_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.0f}" if size >= 10 * 2**30 else f"{size / 2**30:.1f}"

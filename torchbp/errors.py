@@ -1,0 +1,44 @@
+"""The errors torchbp raises: each says what was given, what is needed, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TorchBPError(Exception):
+    """Base class of every error that torchbp raises on purpose."""
+
+
+class CircuitError(TorchBPError, ValueError):
+    """A circuit, gate, wire, parameter or observable that cannot be."""
+
+
+class InputError(TorchBPError, ValueError):
+    """A tensor whose shape, type or values do not fit the layer it was given to."""
+
+
+class UnknownNameError(TorchBPError, ValueError):
+    """A string that names none of the known gates, backends, strategies, ..."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = difflib.get_close_matches(str(name).lower(), names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+        self.kind, self.name, self.known = kind, name, names
+
+    def __reduce__(self) -> tuple[type, tuple[str, object, list[str]]]:
+        return type(self), (self.kind, self.name, self.known)
+
+
+class CapacityError(TorchBPError, MemoryError):
+    """A simulation that does not fit into memory."""
+
+
+class BackendError(TorchBPError, RuntimeError):
+    """A backend that cannot do what was asked of it."""
+
+
+class MissingDependencyError(TorchBPError, ImportError):
+    """A package that this feature needs and that is not installed."""

@@ -1,0 +1,188 @@
+"""`QuantumLayer`: a parameterized circuit as a torch module, from features to expectation values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from torchbp._torchquantum import QuantumModule
+from torchbp.backends import Backend, resolve_backend
+from torchbp.backends.base import COMPLEX, check_capacity, has_values
+from torchbp.circuits import Circuit, PauliSum, initialize, local_z
+from torchbp.circuits.initializers import Initializer
+from torchbp.circuits.observables import as_observables
+from torchbp.errors import CircuitError, InputError
+
+if TYPE_CHECKING:
+    from torchbp._torchquantum import QuantumDevice
+
+
+class QuantumLayer(QuantumModule):
+    """Expectation values of a circuit: y[b, m] = <psi(x_b, w)| O_m |psi(x_b, w)>.
+
+    A `torch.nn.Module`, and a TorchQuantum module. The trainable angles are one flat parameter `weights` (P,), in
+    radians; `circuit.layers` says which of them belong to which layer of the circuit. `state_dict()` holds the
+    weights and nothing else.
+
+    Args:
+        circuit: the circuit; it is frozen from here on.
+        observables: one for each output column; Z on every wire if left out.
+        backend: a name in `torchbp.backends.BACKENDS`, or an object with the `Backend` protocol.
+        init: initial weights: a name in `torchbp.circuits.INITIALIZERS`, a function `(circuit, generator) -> (P,)`,
+            or a tensor (P,).
+        generator: source of the random initial weights; torch's global one if left out.
+
+    Raises:
+        CircuitError: the circuit has no gates, or an observable acts on a wire it does not have.
+        InputError: initial weights of the wrong shape or not finite.
+        UnknownNameError: no such backend or initializer.
+
+    Example:
+        >>> circuit = angle_encoding(n_wires=4) + hardware_efficient(n_wires=4, depth=2)
+        >>> layer = QuantumLayer(circuit, observables=local_z(4))
+        >>> layer(torch.rand(32, 4)).shape
+        torch.Size([32, 4])
+    """
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
+        *,
+        backend: str | Backend = "torchquantum",
+        init: str | Initializer | Tensor = "gaussian",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(circuit, Circuit):
+            raise CircuitError(f"QuantumLayer needs a torchbp Circuit, got {type(circuit).__name__}.")
+        if not len(circuit) and not circuit.n_amplitudes:
+            raise CircuitError(
+                'The circuit has no gates: append some (circuit.append("rx", 0, weight())), or take an ansatz such as '
+                "hardware_efficient(n_wires, depth)."
+            )
+        measured = local_z(circuit.n_wires) if observables is None else observables
+        self.observables = as_observables(measured, circuit.n_wires)
+        self.backend = resolve_backend(backend)
+        check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
+        weights = initialize(init, circuit, generator)
+        self.circuit = circuit.freeze()
+        self.n_wires = circuit.n_wires
+        self.weights = nn.Parameter(weights)
+
+    def forward(self, x: Tensor | None = None, initial_state: Tensor | None = None) -> Tensor:
+        """Expectation values of every observable for every sample.
+
+        Args:
+            x: features (B, F), with F the circuit's number of features; may be left out where F is 0, and the
+                batch is then 1. Real, finite; converted to the dtype of the weights.
+            initial_state: amplitudes (B, 2^n) or (2^n,) to start from instead of |0...0>.
+
+        Returns:
+            (B, M) in the dtype of the weights, which mixed precision around the layer does not change.
+
+        Raises:
+            InputError: shape, type, device or values of an argument do not fit.
+            CapacityError: the states of this batch would not fit into memory.
+        """
+        x, start = self._check(x, initial_state)
+        with torch.autocast(x.device.type, enabled=False):
+            if len(x) == 0:
+                return self._expectations(*_one_sample(x, start))[:0]
+            return self._expectations(x, start)
+
+    def states(self, x: Tensor | None = None, initial_state: Tensor | None = None) -> Tensor:
+        """Final state vectors (B, 2^n), complex, wire 0 most significant. Arguments as in `forward`."""
+        x, start = self._check(x, initial_state)
+        with torch.autocast(x.device.type, enabled=False):
+            if len(x) == 0:
+                return self._states(*_one_sample(x, start))[:0]
+            return self._states(x, start)
+
+    def evolve(self, q_device: QuantumDevice, x: Tensor | None = None) -> None:
+        """Run the circuit on the state of a `torchquantum.QuantumDevice` and leave the result there.
+
+        The device may then be measured with TorchQuantum's own functions. Its batch size must be that of `x`, or 1.
+
+        Raises:
+            InputError: the device has another number of wires, or another batch size.
+        """
+        if q_device.n_wires != self.n_wires:
+            raise InputError(f"The circuit has {self.n_wires} wires, the QuantumDevice {q_device.n_wires}.")
+        start = q_device.get_states_1d()
+        if x is not None and len(start) == 1:
+            start = start.expand(len(x), -1)
+        q_device.set_states(self.states(x, start))
+
+    @property
+    def weight_groups(self) -> dict[str, tuple[int, ...]]:
+        """Indices into `weights` for each circuit layer that has any, by layer name."""
+        return {layer.name: layer.weights for layer in self.circuit.layers if layer.weights}
+
+    def extra_repr(self) -> str:
+        return f"{self.circuit}, observables={len(self.observables)}, backend={self.backend.name!r}"
+
+    def _expectations(self, x: Tensor, start: Tensor | None) -> Tensor:
+        return self.backend.expectations(self.circuit, self.observables, x, self.weights, start)
+
+    def _states(self, x: Tensor, start: Tensor | None) -> Tensor:
+        return self.backend.states(self.circuit, x, self.weights, start)
+
+    def _check(self, x: Tensor | None, initial_state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        weights, circuit = self.weights, self.circuit
+        if weights.dtype not in COMPLEX:
+            raise InputError(
+                f"A quantum layer computes in float32 or float64, its weights are {weights.dtype}: call .float() on "
+                "it; mixed precision around it is fine."
+            )
+        if weights.shape != (circuit.n_weights,):
+            raise InputError(
+                f"The circuit has {circuit.n_weights} weights, got weights of shape {tuple(weights.shape)}."
+            )
+        start = None if initial_state is None else self._check_state(initial_state)
+        if x is None and circuit.n_features == 0:
+            x = weights.new_empty(1 if start is None else len(start), 0)
+        x = self._check_features(x)
+        if start is not None and len(start) != len(x):
+            if len(start) != 1:
+                raise InputError(f"initial_state holds {len(start)} states for a batch of {len(x)} samples.")
+            start = start.expand(len(x), -1)
+        check_capacity(circuit.n_wires, len(x), weights.dtype)
+        return x, start
+
+    def _check_features(self, x: Tensor | None) -> Tensor:
+        wanted = self.circuit.n_features
+        if not isinstance(x, Tensor):
+            got = "nothing" if x is None else type(x).__name__
+            raise InputError(f"The circuit needs a tensor of features of shape (batch, {wanted}), got {got}.")
+        if x.ndim != 2 or x.shape[1] != wanted:
+            raise InputError(
+                f"The circuit reads {wanted} features: x must have shape (batch, {wanted}), got {tuple(x.shape)}."
+            )
+        if x.is_complex():
+            raise InputError("Features are angles or amplitudes in real numbers, got a complex tensor.")
+        if x.device != self.weights.device:
+            raise InputError(f"x is on {x.device}, the layer on {self.weights.device}: move one with .to().")
+        if has_values(x) and not bool(torch.isfinite(x).all()):
+            bad = torch.nonzero(~torch.isfinite(x))[0].tolist()
+            raise InputError(
+                f"x holds NaN or infinity, first at sample {bad[0]}, feature {bad[1]}: check the data and the layer "
+                "before this one (a learning rate too high, a division by zero, a missing value)."
+            )
+        return x.to(self.weights.dtype)
+
+    def _check_state(self, state: Tensor) -> Tensor:
+        size = 2**self.n_wires
+        if self.circuit.n_amplitudes:
+            raise InputError("The circuit encodes amplitudes itself, so it can't start from a given initial_state.")
+        if state.ndim not in (1, 2) or state.shape[-1] != size:
+            raise InputError(f"initial_state must have shape (batch, {size}) or ({size},), got {tuple(state.shape)}.")
+        return state.reshape(-1, size).to(COMPLEX[self.weights.dtype])
+
+
+def _one_sample(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Stand-ins for an empty batch, so that its (empty) result stays part of the graph."""
+    return x.new_ones(1, x.shape[1]), None if start is None else start.new_ones(1, start.shape[1])
