@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from torchbp.circuits import angle_encoding, hardware_efficient
+from torchbp.circuits import Circuit, angle_encoding, hardware_efficient
 from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
 
@@ -25,8 +25,8 @@ class HybridModule(L.LightningModule, ABC):
     Args:
         n_features: columns of x, after flattening everything but the batch.
         n_outputs: outputs of the head.
-        n_wires, depth: of the default quantum layer: angle encoding and a hardware-efficient ansatz, Z on every wire.
-        encoder: maps x to the quantum layer's features; default: linear to n_wires, tanh, times pi (angles).
+        n_wires, depth: of the default quantum layer: `default_circuit`, Z on every wire.
+        encoder: maps x to the quantum layer's features; default: linear to n_wires, tanh.
         quantum: the quantum layer (any module from the encoder's output to the head's input).
         head: maps expectation values to outputs; default: linear.
         learning_rate: of Adam, for all parameters.
@@ -50,9 +50,8 @@ class HybridModule(L.LightningModule, ABC):
                 raise InputError(f"{name} must be at least 1, got {value}.")
         if not learning_rate > 0:
             raise InputError(f"learning_rate must be positive, got {learning_rate}.")
-        circuit = angle_encoding(n_wires, scale=math.pi) + hardware_efficient(n_wires, depth)
         self.encoder = encoder or nn.Sequential(nn.Flatten(), nn.Linear(n_features, n_wires), nn.Tanh())
-        self.quantum = quantum or QuantumLayer(circuit)
+        self.quantum = quantum or QuantumLayer(default_circuit(n_wires, depth))
         self.head = head or nn.Linear(_n_measured(self.quantum, n_wires), n_outputs)
         self.n_outputs = n_outputs
         self.learning_rate = learning_rate
@@ -101,6 +100,18 @@ class HybridModule(L.LightningModule, ABC):
 def _key(stage: str) -> str:
     """A module can't be called "train", which is a method of every module."""
     return f"{stage}_metrics"
+
+
+def default_circuit(n_wires: int, depth: int) -> Circuit:
+    """Hadamards, features in [-1, 1] as angles of up to a quarter turn, then a hardware-efficient ansatz.
+
+    From |+> the encoding is odd in each feature, <Z> = -sin(pi x / 2) before the ansatz; from |0> it would be even,
+    and a feature near 0 would have no gradient.
+    """
+    start = Circuit(n_wires)
+    for wire in range(n_wires):
+        start.append("h", wire)
+    return start + angle_encoding(n_wires, scale=math.pi / 2) + hardware_efficient(n_wires, depth)
 
 
 def _n_measured(quantum: nn.Module, n_wires: int) -> int:

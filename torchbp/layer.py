@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from torchbp._torchquantum import QuantumModule
 from torchbp.backends import Backend, resolve_backend
 from torchbp.backends.base import COMPLEX, check_capacity, has_values
+from torchbp.backends.shots import Sampler, ShotMeter, Shots
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
@@ -31,13 +34,19 @@ class QuantumLayer(QuantumModule):
         circuit: the circuit; it is frozen from here on.
         observables: one for each output column; Z on every wire if left out.
         backend: a name in `torchbp.backends.BACKENDS`, or an object with the `Backend` protocol.
+        shots: measure every circuit this many times in each measurement group, as a machine does, and take gradients
+            by the parameter-shift rule from as many shots again (see `torchbp.backends.shots`); None: exact.
         init: initial weights: a name in `torchbp.circuits.INITIALIZERS`, a function `(circuit, generator) -> (P,)`,
             or a tensor (P,).
-        generator: source of the random initial weights; torch's global one if left out.
+        generator: source of the random initial weights, and of the seed of the shots' own generator; torch's global
+            one if left out.
+
+    Attributes:
+        shots: may be set at any time; `with layer.exact():` and `with layer.shots_at(S):` set it for a while.
 
     Raises:
         CircuitError: the circuit has no gates, or an observable acts on a wire it does not have.
-        InputError: initial weights of the wrong shape or not finite.
+        InputError: initial weights of the wrong shape or not finite, or shots that are not a positive number.
         UnknownNameError: no such backend or initializer.
 
     Example:
@@ -53,6 +62,7 @@ class QuantumLayer(QuantumModule):
         observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
         *,
         backend: str | Backend = "torchquantum",
+        shots: int | None = None,
         init: str | Initializer | Tensor = "gaussian",
         generator: torch.Generator | None = None,
     ) -> None:
@@ -70,8 +80,13 @@ class QuantumLayer(QuantumModule):
         check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
         weights = initialize(init, circuit, generator)
         self.circuit = circuit.freeze()
-        self.n_wires = circuit.n_wires
+        self.n_wires, self._n_features = circuit.n_wires, circuit.n_features
         self.weights = nn.Parameter(weights)
+        self.shots = shots
+        seed = torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu")
+        self.shot_generator = torch.Generator().manual_seed(int(seed))
+        self._meter = ShotMeter()
+        self._sampler: Sampler | None = None
 
     def forward(self, x: Tensor | None = None, initial_state: Tensor | None = None) -> Tensor:
         """Expectation values of every observable for every sample.
@@ -118,15 +133,51 @@ class QuantumLayer(QuantumModule):
         q_device.set_states(self.states(x, start))
 
     @property
+    def shots(self) -> int | None:
+        """Shots for each circuit and measurement group; None for exact expectation values."""
+        return self._shots
+
+    @shots.setter
+    def shots(self, shots: int | None) -> None:
+        if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
+            raise InputError(f"shots is a whole number of at least 1, or None for exact values; got {shots!r}.")
+        self._shots = shots
+
+    @property
+    def shots_used(self) -> int:
+        """All shots spent so far: samples x circuits x measurement groups, forward and backward, probes included."""
+        return self._meter.used
+
+    @contextmanager
+    def shots_at(self, shots: int | None) -> Iterator[None]:
+        """Within the block the layer measures with this many shots."""
+        before, self.shots = self.shots, shots
+        try:
+            yield
+        finally:
+            self.shots = before
+
+    def exact(self) -> AbstractContextManager[None]:
+        """Within the block the layer returns exact expectation values."""
+        return self.shots_at(None)
+
+    @property
     def weight_groups(self) -> dict[str, tuple[int, ...]]:
         """Indices into `weights` for each circuit layer that has any, by layer name."""
         return {layer.name: layer.weights for layer in self.circuit.layers if layer.weights}
 
     def extra_repr(self) -> str:
-        return f"{self.circuit}, observables={len(self.observables)}, backend={self.backend.name!r}"
+        shots = f", shots={self.shots}" if self.shots else ""
+        return f"{self.circuit}, observables={len(self.observables)}, backend={self.backend.name!r}{shots}"
 
     def _expectations(self, x: Tensor, start: Tensor | None) -> Tensor:
-        return self.backend.expectations(self.circuit, self.observables, x, self.weights, start)
+        if self.shots is None:
+            return self.backend.expectations(self.circuit, self.observables, x, self.weights, start)
+        if self._sampler is None:
+            self._sampler = Sampler(self.circuit, self.observables)
+        return self._sampler.expectations(
+            self.backend, x, self.weights, start, Shots(self.shots, self.shot_generator, self._meter)
+        )
 
     def _states(self, x: Tensor, start: Tensor | None) -> Tensor:
         return self.backend.states(self.circuit, x, self.weights, start)
@@ -143,7 +194,7 @@ class QuantumLayer(QuantumModule):
                 f"The circuit has {circuit.n_weights} weights, got weights of shape {tuple(weights.shape)}."
             )
         start = None if initial_state is None else self._check_state(initial_state)
-        if x is None and circuit.n_features == 0:
+        if x is None and self._n_features == 0:
             x = weights.new_empty(1 if start is None else len(start), 0)
         x = self._check_features(x)
         if start is not None and len(start) != len(x):
@@ -154,7 +205,7 @@ class QuantumLayer(QuantumModule):
         return x, start
 
     def _check_features(self, x: Tensor | None) -> Tensor:
-        wanted = self.circuit.n_features
+        wanted = self._n_features
         if not isinstance(x, Tensor):
             got = "nothing" if x is None else type(x).__name__
             raise InputError(f"The circuit needs a tensor of features of shape (batch, {wanted}), got {got}.")
@@ -166,7 +217,8 @@ class QuantumLayer(QuantumModule):
             raise InputError("Features are angles or amplitudes in real numbers, got a complex tensor.")
         if x.device != self.weights.device:
             raise InputError(f"x is on {x.device}, the layer on {self.weights.device}: move one with .to().")
-        if has_values(x) and not bool(torch.isfinite(x).all()):
+        # A finite sum is the cheap proof; large finite values may overflow it.
+        if has_values(x) and not math.isfinite(x.detach().sum().item()) and not bool(torch.isfinite(x).all()):
             bad = torch.nonzero(~torch.isfinite(x))[0].tolist()
             raise InputError(
                 f"x holds NaN or infinity, first at sample {bad[0]}, feature {bad[1]}: check the data and the layer "

@@ -1,0 +1,228 @@
+"""Finite shots on a simulator: sampled expectation values, and their parameter-shift gradients.
+
+What hardware would return, at simulator speed. Every circuit, shifted or not, is simulated exactly and then measured
+`shots` times in each measurement group, from the exact joint distribution of the group's wires, so that terms read in
+the same shots are correlated as they are on a machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchbp.backends.angles import AngleMap
+from torchbp.backends.base import Backend, initial_states
+from torchbp.circuits import Circuit, PauliSum, constant, weight
+from torchbp.circuits.grouping import MeasurementGroup, group_qubit_wise
+from torchbp.errors import BackendError
+
+# Amplitudes simulated at once: bounds the memory of the many circuits of a gradient.
+_CHUNK = 2**22
+
+
+@dataclass
+class ShotMeter:
+    """Counts the shots that were spent: every sample, measurement group and shifted circuit."""
+
+    used: int = 0
+
+
+@dataclass(frozen=True)
+class Shots:
+    """How to measure: shots for each circuit and group, the source of the outcomes, and who counts."""
+
+    number: int
+    generator: torch.Generator
+    meter: ShotMeter
+
+
+class Sampler:
+    """Sampled expectation values of one circuit's observables, differentiable by the parameter-shift rule.
+
+    Plans once what the circuit's measurement takes; the backend, which simulates the states, comes with each call.
+    """
+
+    def __init__(self, circuit: Circuit, observables: Sequence[PauliSum]) -> None:
+        self.circuit = circuit
+        self.grouping = group_qubit_wise(observables)
+        self.unrolled = _unroll(circuit)
+        rotations = [(step, step.angle) for step in circuit.elementary if step.angle is not None]
+        self.rules = [step.gate.rotation(len(step.wires)).shift_rule for step, _ in rotations]
+        self.kinds = [angle.kind for _, angle in rotations]
+        # Of each rotation: its weight, and how fast that turns it; 0 and 0 where no weight does.
+        by_weight = [angle.kind == "weight" for _, angle in rotations]
+        self.weights = torch.tensor([a.indices[0] if w else 0 for (_, a), w in zip(rotations, by_weight, strict=True)])
+        self.scales = torch.tensor([a.scale if w else 0.0 for (_, a), w in zip(rotations, by_weight, strict=True)])
+        # Every angle is the sum of what it takes from the weights (or a constant) and what it takes from the features.
+        self._of_weights = AngleMap([_ZERO if a.kind == "feature" else a for _, a in rotations], circuit.n_weights)
+        self._of_features = AngleMap([a if a.kind == "feature" else _ZERO for _, a in rotations], circuit.n_features)
+
+    def expectations(
+        self, backend: Backend, x: Tensor, weights: Tensor, initial_state: Tensor | None, shots: Shots
+    ) -> Tensor:
+        """Estimates (B, M) of the expectation values; arguments as in `Backend.expectations`."""
+        if (initial_state is not None and initial_state.requires_grad) or (
+            self.circuit.n_amplitudes and x.requires_grad
+        ):
+            raise BackendError(
+                "With finite shots gradients come from the parameter-shift rule, which differentiates angles, not the "
+                "amplitudes of the initial state: use angle encoding, or exact expectation values (shots=None)."
+            )
+        start = initial_states(self.circuit, x, initial_state)
+        moves = {"weight": weights.requires_grad, "feature": x.requires_grad, "constant": False}
+        moving = tuple(moves[kind] for kind in self.kinds)
+        estimates = _Sampled.apply(self.angles(x, weights), start, self, backend, shots, moving)  # type: ignore[no-untyped-call]
+        return cast(Tensor, estimates)
+
+    def angles(self, x: Tensor, weights: Tensor) -> Tensor:
+        """(B, S): the angle of every rotation of the circuit."""
+        return self._of_weights(weights) + self._of_features(x)
+
+    def outcome_probabilities(self, backend: Backend, angles: Tensor, start: Tensor | None) -> Iterator[list[Tensor]]:
+        """For chunks of N circuits, the distributions (n, 2^m) of each measurement group's outcomes, float64."""
+        step = max(1, _CHUNK >> self.circuit.n_wires)
+        for i in range(0, len(angles), step):
+            chunk = angles[i : i + step]
+            first = None if start is None else start[i : i + step]
+            states = backend.states(self.unrolled, chunk[:, :0], chunk, first)
+            yield [_distribution(states, self.circuit.n_wires, group) for group in self.grouping.groups]
+
+    def outcome_values(self, device: torch.device) -> list[Tensor]:
+        """For each group (2^m, M): what an outcome contributes to each observable."""
+        return [
+            torch.as_tensor(_signs(group) @ coefficients.T, device=device)
+            for group, coefficients in zip(self.grouping.groups, self.grouping.coefficients, strict=True)
+        ]
+
+    def sample(self, backend: Backend, angles: Tensor, start: Tensor | None, shots: Shots) -> Tensor:
+        """(N, S) angles → (N, M) estimates."""
+        values = self.outcome_values(angles.device)
+        parts = []
+        for distributions in self.outcome_probabilities(backend, angles, start):
+            counts = [_multinomial(p, shots.number, shots.generator) for p in distributions]
+            parts.append(sum(c @ v for c, v in zip(counts, values, strict=True)) / shots.number)
+        shots.meter.used += shots.number * len(angles) * len(self.grouping.groups)
+        constants = torch.as_tensor(self.grouping.constants, device=angles.device)
+        return (torch.cat(parts) + constants).to(angles.dtype)
+
+
+class _Sampled(torch.autograd.Function):
+    """Forward: one measurement of each sample. Backward: the parameter-shift rule, shifted circuits measured anew."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        angles: Tensor,
+        start: Tensor | None,
+        sampler: Sampler,
+        backend: Backend,
+        shots: Shots,
+        moving: tuple[bool, ...],
+    ) -> Tensor:
+        ctx.save_for_backward(angles, start)
+        ctx.sampler, ctx.backend, ctx.shots, ctx.moving = sampler, backend, shots, moving
+        return sampler.sample(backend, angles, start, shots)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        angles, start = ctx.saved_tensors
+        shifted = ShiftedCircuits.of(ctx.sampler, angles, start, ctx.moving)
+        gradient = torch.zeros_like(angles)
+        if len(shifted.slots):
+            values = ctx.sampler.sample(ctx.backend, shifted.angles, shifted.starts, ctx.shots)
+            slopes = (values.view(len(shifted.slots), len(angles), -1) * cotangent).sum(2)
+            gradient.index_add_(1, shifted.slots, (slopes * shifted.coefficients[:, None]).T)
+        return gradient, None, None, None, None, None
+
+
+@dataclass(frozen=True)
+class ShiftedCircuits:
+    """All circuits of the parameter-shift rule for a batch: R terms for B samples, the terms outermost.
+
+    Attributes:
+        angles: (R * B, S).
+        starts: (R * B, 2^n) initial states, or None.
+        slots: (R,) the rotation each term shifts.
+        coefficients: (R,) its factor in the derivative.
+    """
+
+    angles: Tensor
+    starts: Tensor | None
+    slots: Tensor
+    coefficients: Tensor
+
+    @classmethod
+    def of(cls, sampler: Sampler, angles: Tensor, start: Tensor | None, moving: Sequence[bool]) -> ShiftedCircuits:
+        """The circuits that shift each of the `moving` rotations."""
+        terms = [(s, c, d) for s, moves in enumerate(moving) if moves for c, d in sampler.rules[s]]
+        slots = torch.tensor([s for s, _, _ in terms], dtype=torch.long, device=angles.device)
+        shifted = angles.repeat(len(terms), 1, 1)
+        shifted[torch.arange(len(terms), device=angles.device), :, slots] += angles.new_tensor(
+            [d for _, _, d in terms]
+        )[:, None]
+        starts = None if start is None else start.repeat(len(terms), 1)
+        return cls(shifted.flatten(0, 1), starts, slots, angles.new_tensor([c for _, c, _ in terms]))
+
+
+_ZERO = constant(0.0)
+
+
+def _unroll(circuit: Circuit) -> Circuit:
+    """The same gates, the angle of every rotation a weight of its own."""
+    out = Circuit(circuit.n_wires)
+    for step in circuit.elementary:
+        if step.angle is None:
+            out.append("qubitunitary", step.wires, unitary=step.matrix)
+        else:
+            out.append(step.gate.name, step.wires, weight())
+    return out.freeze()
+
+
+def _distribution(states: Tensor, n_wires: int, group: MeasurementGroup) -> Tensor:
+    """(N, 2^m) distribution of the m wires the group reads, each in its basis; float64."""
+    psi = states.reshape(-1, *[2] * n_wires)
+    for wire, letter in group.basis:
+        if letter != "Z":
+            change = torch.as_tensor(_TO_Z[letter], dtype=psi.dtype, device=psi.device)
+            psi = torch.tensordot(psi, change, dims=([wire + 1], [1])).movedim(-1, wire + 1)
+    probabilities = psi.real.double().square() + psi.imag.double().square()
+    unread = [w + 1 for w in range(n_wires) if w not in group.wires]
+    return (probabilities.sum(unread) if unread else probabilities).flatten(1)
+
+
+_TO_Z = {
+    "X": np.array([[1, 1], [1, -1]]) / np.sqrt(2),
+    "Y": np.array([[1, -1j], [1, 1j]]) / np.sqrt(2),
+}
+
+
+def _signs(group: MeasurementGroup) -> np.ndarray:
+    """(2^m, T): the eigenvalue +-1 of each string for each outcome."""
+    position = {wire: k for k, wire in enumerate(group.wires)}
+    m = len(position)
+    bits = 1 - 2.0 * ((np.arange(2**m)[:, None] >> np.arange(m - 1, -1, -1)) & 1)
+    return np.stack([bits[:, [position[w] for w, _ in s]].prod(1) for s in group.strings], axis=1)
+
+
+def _multinomial(probabilities: Tensor, shots: int, generator: torch.Generator) -> Tensor:
+    """(N, K) distributions → (N, K) counts of `shots` draws each, K a power of 2; float64.
+
+    Splits the shots in halves of the outcomes by binomial draws, down to single outcomes: exact, and its cost and
+    memory don't grow with the number of shots.
+    """
+    device, probabilities = probabilities.device, probabilities.cpu()
+    levels = [probabilities]
+    while levels[-1].shape[1] > 1:
+        levels.append(levels[-1].view(len(probabilities), -1, 2).sum(2))
+    counts = probabilities.new_full((len(probabilities), 1), float(shots))
+    for parent, child in zip(levels[:0:-1], levels[-2::-1], strict=True):
+        share = torch.where(parent > 0, child[:, 0::2] / parent, 0.0).clamp_(0.0, 1.0)
+        left = torch.binomial(counts, share, generator=generator)
+        counts = torch.stack([left, counts - left], dim=2).flatten(1)
+    return counts.to(device)
