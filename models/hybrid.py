@@ -103,15 +103,16 @@ def _key(stage: str) -> str:
 
 
 def default_circuit(n_wires: int, depth: int) -> Circuit:
-    """Hadamards, features in [-1, 1] as angles of up to a quarter turn, then a hardware-efficient ansatz.
+    """Hadamards, features in [-1, 1] as angles of up to a quarter turn, then a hardware-efficient ansatz with CZ gates.
 
     From |+> the encoding is odd in each feature, <Z> = -sin(pi x / 2) before the ansatz; from |0> it would be even,
-    and a feature near 0 would have no gradient.
+    and a feature near 0 would have no gradient. CZ commutes with Z, so near zero weights each wire still shows its
+    own feature, where a ring of CNOTs would show products of many.
     """
     start = Circuit(n_wires)
     for wire in range(n_wires):
         start.append("h", wire)
-    return start + angle_encoding(n_wires, scale=math.pi / 2) + hardware_efficient(n_wires, depth)
+    return start + angle_encoding(n_wires, scale=math.pi / 2) + hardware_efficient(n_wires, depth, gate="cz")
 
 
 def _n_measured(quantum: nn.Module, n_wires: int) -> int:

@@ -12,6 +12,7 @@ __all__ = [
     "TorchBPError",
     "__version__",
     "feature",
+    "torchquantum",
     "weight",
 ]
 
@@ -21,6 +22,7 @@ _HOMES = {
     "QuantumLayer": "torchbp.layer",
     "TorchBPError": "torchbp.errors",
     "feature": "torchbp.circuits",
+    "torchquantum": "torchbp._torchquantum",
     "weight": "torchbp.circuits",
 }
 

@@ -26,6 +26,7 @@ __all__ = [
     "func_name_dict",
     "mat_dict",
     "op_name_dict",
+    "torchquantum",
     "tq",
     "tqf",
 ]
@@ -116,7 +117,8 @@ def _load() -> Any:
             ) from error
 
 
-tq: Any = _load()
+torchquantum: Any = _load()
+tq = torchquantum
 tqf: Any = tq.functional
 
 if TYPE_CHECKING:

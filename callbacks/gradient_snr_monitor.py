@@ -1,0 +1,259 @@
+"""`GradientSNRMonitor`: measures, while a model trains, which of its layers have a gradient worth following."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback
+from torch import Tensor, nn
+
+from torchbp.callbacks.isolation import LossFunction, training_loss
+from torchbp.callbacks.measurement import History, Measurement
+from torchbp.errors import InputError, TorchBPError
+from torchbp.gradients.groups import WeightGroup, find_groups
+from torchbp.gradients.microbatch import SOURCE, batch_size, microbatch_gradients, split_batch
+from torchbp.gradients.stats import GradientStatistics, LayerSummary, summarize
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHARDING = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
+
+
+class GradientSNRMonitor(Callback):
+    """Logs the gradient signal-to-noise ratio of every layer, and changes nothing.
+
+    Every `every_n_steps` optimizer steps, before the step, it splits the batch at hand, takes the gradient of every
+    part (source `microbatch`) and logs for each layer SNR, median magnitude, variance and the p-value of "no
+    gradient" (defined in `torchbp.gradients.stats`) to every logger of the trainer. Weights, buffers, optimizer,
+    random states and logs are bit for bit those of a run without it.
+
+    Layers are found by themselves: each layer of the circuit in a `torchbp.QuantumLayer`, TorchQuantum's modules in
+    existing code, and every classical module with parameters of its own, see `find_groups`.
+
+    `EarlyStopping` and `ModelCheckpoint` can monitor "torchbp/microbatch/snr_min", "..._median" and "..._max", the
+    SNR over the quantum layers (ratios, not decibels).
+
+    Works in a Trainer of `lightning` and of `pytorch_lightning` (there, in a list: `callbacks=[monitor]`).
+
+    Args:
+        every_n_steps: optimizer steps from one measurement to the next; the first step is measured.
+        n_microbatches: parts of the batch K, at least 2. The SNR is that of the whole batch. One reading scatters
+            widely (with K = 8, four in five readings of a single weight's true 3 lie between 1.7 and 5.4, by the
+            noncentral t distribution), so look at layers and trends. A batch of fewer samples is split into single
+            samples; BatchNorm gets two samples at least.
+        loss_fn: `(module, batch) -> loss`, where the loss of `training_step` is not the one to look at, or can't be
+            evaluated on a part of a batch.
+        heatmap: draw the heatmap for TensorBoard, about ten times a run.
+        groups: which weights form a layer, instead of `find_groups`.
+
+    Raises:
+        InputError: `every_n_steps` below 1 or `n_microbatches` below 2; or, as the fit starts, a strategy that
+            shards the gradients (FSDP, DeepSpeed).
+
+    What it does not show: a low SNR alone is no barren plateau, a converged model has one too; and it belongs to
+    this batch size. A measurement costs
+    K training steps on batches of 1/K of the size: with few wires, where a step takes its time whatever the batch,
+    nearly K steps.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 50,
+        n_microbatches: int = 8,
+        *,
+        loss_fn: LossFunction | None = None,
+        heatmap: bool = True,
+        groups: Callable[[nn.Module], list[WeightGroup]] = find_groups,
+    ) -> None:
+        super().__init__()
+        if every_n_steps < 1:
+            raise InputError(f"every_n_steps is at least 1, got {every_n_steps}.")
+        if n_microbatches < 2:
+            raise InputError(f"A spread takes two samples: n_microbatches is at least 2, got {n_microbatches}.")
+        self.every_n_steps, self.n_microbatches = every_n_steps, n_microbatches
+        self.loss_fn, self.draw_heatmap, self.groups = loss_fn, heatmap, groups
+        self.history: list[Measurement] = []
+        self.statistics: dict[str, GradientStatistics] = {}
+        """Of every layer at the last measurement, weight by weight; not saved."""
+        self._steps = 0
+        self._warned: set[str] = set()
+        self._boards: dict[int, Any] = {}
+
+    @property
+    def latest(self) -> list[LayerSummary]:
+        """The layers at the last measurement; empty before the first."""
+        return list(self.history[-1].layers) if self.history else []
+
+    def heatmap(self) -> Figure:
+        """The history as a picture, see `snr_heatmap`; `monitor.heatmap().savefig("snr.png")`."""
+        from torchbp.callbacks.heatmap import snr_heatmap
+
+        return snr_heatmap(self.history)
+
+    def report(self) -> str:
+        """The latest measurement as a table, one row a layer."""
+        return self.history[-1].report() if self.history else "Nothing has been measured yet."
+
+    @property
+    def state_key(self) -> str:
+        return f"torchbp.GradientSNRMonitor.{SOURCE}"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self._steps, "history": History.of(self.history).state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._steps = state_dict["steps"]
+        self.history = History.from_state_dict(state_dict["history"]).measurements()
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        sharding = [cls.__name__ for cls in type(trainer.strategy).__mro__ if cls.__name__ in SHARDING]
+        if stage == "fit" and sharding:
+            raise InputError(
+                f"GradientSNRMonitor needs whole gradients on every process, and {sharding[0]} shards them: use "
+                '"ddp", or a single device.'
+            )
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        self._boards = {}
+        groups = self.groups(pl_module)
+        if not any(group.kind == "quantum" for group in groups):
+            self._warn(trainer, "no quantum layer", _no_quantum_layer(pl_module))
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx % trainer.accumulate_grad_batches:  # in the middle of an accumulation window
+            return
+        step, self._steps = self._steps, self._steps + 1
+        if step % self.every_n_steps:
+            return
+        layers = self._measure(trainer, pl_module, batch, batch_idx)
+        if any(layer.n_samples for layer in layers):
+            self._record(trainer, pl_module, Measurement(step, tuple(layers)))
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if picture_due(trainer.current_epoch + 1, trainer.max_epochs):
+            self._report(trainer)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        if not picture_due(trainer.current_epoch, trainer.max_epochs):  # else it was drawn a moment ago
+            self._report(trainer)
+
+    def _measure(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> list[LayerSummary]:
+        if any(nn.parameter.is_lazy(p) for p in module.parameters()):  # they take shape in the first forward
+            return []
+        groups, world = self.groups(module), trainer.world_size
+        n = n_parts(batch_size(batch) or 0, self.n_microbatches, _smallest_part(module))
+        if world > 1:  # the training step may communicate: all ranks must run it equally often
+            n = int(trainer.strategy.reduce(torch.tensor(n, device=module.device), reduce_op="min"))
+        if n * world < 2:
+            self._warn(trainer, "unfit batch", _unfit_batch(batch, _smallest_part(module)))
+            return []
+        samples = self._samples(trainer, module, batch, batch_idx, groups, n)
+        statistics = GradientStatistics.from_samples(samples)
+        if world > 1:
+            statistics = statistics.reduce(lambda t: trainer.strategy.reduce(t, reduce_op="sum"))
+        if "probe failed" not in self._warned and not bool(statistics.count.any()):
+            self._warn(
+                trainer,
+                "no gradient",
+                "GradientSNRMonitor got no finite gradient: the training step returned no loss, the loss is NaN or "
+                "infinite, or nothing is trainable. Such batches are skipped.",
+            )
+        parts = statistics.split([len(group) for group in groups])
+        if bool(statistics.count.any()):
+            self.statistics = {group.name: part for group, part in zip(groups, parts, strict=True)}
+        return [summarize(s, g.name, g.kind, SOURCE, g.n_weights) for s, g in zip(parts, groups, strict=True)]
+
+    def _samples(
+        self, trainer: Any, module: Any, batch: Any, batch_idx: int, groups: list[WeightGroup], n: int
+    ) -> Tensor:
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        scale = 1.0 if scaler is None else scaler.get_scale()
+        try:
+            with torch.enable_grad(), training_loss(trainer, module, batch_idx, self.loss_fn) as loss:
+                return microbatch_gradients(loss, groups, split_batch(batch, n), scale)
+        except Exception as error:
+            if trainer.fast_dev_run:  # that is what it is for
+                raise
+            advice = "" if isinstance(error, TorchBPError) else " loss_fn=(module, batch) -> loss may help."
+            self._warn(
+                trainer,
+                "probe failed",
+                f"GradientSNRMonitor can't evaluate the training step on a part of a batch, and skips it: "
+                f"{type(error).__name__}: {error}{advice}",
+            )
+            return torch.full((1, sum(map(len, groups))), torch.nan, device=module.device)
+
+    def _record(self, trainer: Any, module: Any, measurement: Measurement) -> None:
+        self.history.append(measurement)
+        if not trainer.barebones:
+            module.log_dict(measurement.summary(), on_step=True, on_epoch=False, logger=False, batch_size=1)
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        for logger in trainer.loggers:
+            board = self._board(logger)
+            if board is None:
+                logger.log_metrics(measurement.metrics(), measurement.step)
+            else:
+                board.log(measurement)
+
+    def _report(self, trainer: Any) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run or not self.history:
+            return
+        for logger in trainer.loggers:
+            if (board := self._board(logger)) is not None:
+                board.log_report(self.history, self.draw_heatmap)
+
+    def _board(self, logger: Any) -> Any:
+        """The TensorBoard writer for this logger, None if it is another kind."""
+        from torchbp.callbacks.tensorboard_log import TensorBoardLog, is_tensorboard
+
+        if not is_tensorboard(logger):
+            return None
+        return self._boards.setdefault(id(logger), TensorBoardLog(logger))
+
+    def _warn(self, trainer: Any, occasion: str, message: str) -> None:
+        if occasion not in self._warned and trainer.is_global_zero:
+            warnings.warn(message, stacklevel=2)
+        self._warned.add(occasion)
+
+
+def n_parts(size: int, wanted: int, smallest: int) -> int:
+    """Into how many parts to split a batch: as many as wanted, as long as each has `smallest` samples."""
+    return min(wanted, size // smallest)
+
+
+def picture_due(epoch: int, max_epochs: int | None) -> bool:
+    """Whether to draw after this epoch (1, 2, ...): about ten times a run; at powers of two where its end is open."""
+    if max_epochs is None or max_epochs < 1:
+        return epoch > 0 and epoch & (epoch - 1) == 0
+    return epoch > 0 and (epoch % -(-max_epochs // 10) == 0 or epoch == max_epochs)
+
+
+def _smallest_part(module: nn.Module) -> int:
+    norms = nn.modules.batchnorm._BatchNorm
+    return 2 if any(isinstance(m, norms) and m.training for m in module.modules()) else 1
+
+
+def _unfit_batch(batch: Any, smallest: int) -> str:
+    size = batch_size(batch)
+    if size is None:
+        return f"GradientSNRMonitor finds no tensor to split in a batch of type {type(batch).__name__}, and skips it."
+    return (
+        f"GradientSNRMonitor can't measure on a batch of {size}: a spread takes two parts of at least {smallest} "
+        "each. Such batches are skipped."
+    )
+
+
+def _no_quantum_layer(module: nn.Module) -> str:
+    seen = Counter(type(m).__name__ for m in module.modules() if next(m.parameters(recurse=False), None) is not None)
+    listed = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in seen.items())
+    return (
+        f"GradientSNRMonitor found no quantum layer in {type(module).__name__}; it saw {listed or 'no parameters'}, "
+        "and measures these. It knows torchbp.QuantumLayer and TorchQuantum's modules; a circuit written as functions "
+        "inside a plain torch.nn.Module shows when that class is a torchquantum.QuantumModule instead."
+    )

@@ -1,0 +1,1 @@
+"""Gradient statistics and their sources, and what they mean."""

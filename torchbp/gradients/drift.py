@@ -1,0 +1,54 @@
+"""Does the machine still give yesterday's answer? A fixed reference circuit, measured again and again."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torchbp.layer import QuantumLayer
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A layer's expectation values at fixed inputs and weights, and the error they were known to.
+
+    Attributes:
+        x: (1, F) inputs.
+        weights: (P,) weights.
+        values: (M,) expectation values as they were first measured.
+    """
+
+    x: Tensor
+    weights: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, layer: QuantumLayer) -> Reference:
+        """The layer at its present weights, with all features 0.5."""
+        x = layer.weights.new_full((1, layer.circuit.n_features), 0.5)
+        weights = layer.weights.detach().clone()
+        return cls(x, weights, _measure(layer, x, weights))
+
+    def shift(self, layer: QuantumLayer) -> float:
+        """Largest change of any value since, in standard errors of the difference.
+
+        With S shots an observable of bound b has a standard error of at most b / sqrt(S); exact values are known to
+        their rounding, taken as the square root of the number format's resolution.
+        """
+        now = _measure(layer, self.x, self.weights)
+        bounds = now.new_tensor([o.bound for o in layer.observables])
+        unit = math.sqrt(torch.finfo(now.dtype).eps) if layer.shots is None else 1 / math.sqrt(layer.shots)
+        return float(((now - self.values).abs() / (math.sqrt(2) * unit * bounds)).max())
+
+
+def _measure(layer: QuantumLayer, x: Tensor, weights: Tensor) -> Tensor:
+    present = layer.weights.data
+    try:
+        layer.weights.data = weights
+        with torch.no_grad():
+            return layer(x)[0].clone()
+    finally:
+        layer.weights.data = present

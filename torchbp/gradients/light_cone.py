@@ -1,0 +1,47 @@
+"""Which weights can't change the output at all: those outside every observable's light cone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torchbp.circuits import Circuit, PauliSum
+from torchbp.gradients.stats import LayerSummary
+from torchbp.layer import QuantumLayer
+
+
+def dead_weights(circuit: Circuit, observables: Iterable[PauliSum]) -> tuple[int, ...]:
+    """Indices of weights whose gradient is exactly zero for every input, by structure.
+
+    Going back from the wires an observable acts on, a gate matters if it touches a wire that matters, and then all
+    its wires do. A weight none of whose gates matter is dead. Weights that cancel for another reason (a phase before
+    a measurement in Z, say) are not found: the light cone is an upper bound on influence.
+    """
+    alive: set[int] = set()
+    for observable in observables:
+        cone = set(observable.wires)
+        for op in reversed(circuit.operations):
+            if cone.intersection(op.wires):
+                cone.update(op.wires)
+                alive.update(p.indices[0] for p in op.parameters if p.kind == "weight")
+    return tuple(i for i in range(circuit.n_weights) if i not in alive)
+
+
+# A gradient this much smaller than the largest one of its circuit is what rounding leaves of zero in float32.
+_ROUNDING = 1e-6
+
+
+def dead_layers(path: str, layer: QuantumLayer, measured: Sequence[LayerSummary]) -> tuple[str, ...]:
+    """Names of the layers of one quantum module that have no gradient at all, by structure or as measured.
+
+    Args:
+        path: of the module in its model; its layers are named "<path>/<circuit layer>".
+        layer: the module.
+        measured: the layers at one measurement. Exactly zero, or zero but for rounding, counts as dead only while
+            another layer of the same circuit is alive: a stationary point is something else.
+    """
+    cut_off = set(dead_weights(layer.circuit, layer.observables))
+    dead = {f"{path}/{name}" for name, weights in layer.weight_groups.items() if cut_off.issuperset(weights)}
+    own = [m for m in measured if m.name.startswith(f"{path}/") and m.n_samples]
+    largest = max((m.median_abs for m in own), default=0.0)
+    dead |= {m.name for m in own if m.median_abs <= _ROUNDING * largest and not m.resolved}
+    return tuple(sorted(dead)) if largest > 0 else ()

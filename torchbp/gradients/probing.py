@@ -1,0 +1,143 @@
+"""Gathers what a verdict needs from one batch: what goes in and out of the quantum layer, and the loss around it.
+
+Weights are changed while probing and put back; everything else that evaluating the loss may touch is the business of
+`isolation`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchbp.errors import InputError
+from torchbp.gradients.evidence import Curvature, LossLandscape, ShotSignal
+from torchbp.gradients.shot_noise import shot_noise
+from torchbp.layer import QuantumLayer
+
+Loss = Callable[[], Tensor | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """One batch's way through a quantum layer.
+
+    Attributes:
+        x: (B, F) what went in, None for a circuit without features.
+        cotangent: (B, M) dL/dy.
+        loss: the loss.
+    """
+
+    x: Tensor | None
+    cotangent: Tensor
+    loss: float
+
+    def scale(self, layer: QuantumLayer) -> float:
+        """What the loss could change by to first order: sum_bm |dL/dy_bm| * bound_m, bound the sum of |c_k|."""
+        bounds = self.cotangent.new_tensor([sum(abs(c) for s, c in o.terms if s) for o in layer.observables])
+        return float((self.cotangent.abs() * bounds).sum())
+
+
+def passage(layer: QuantumLayer, loss: Loss) -> Passage:
+    """Follow a batch through `layer`: its first call in an evaluation of `loss` with gradients.
+
+    Raises:
+        InputError: the loss does not use the layer, or can't be differentiated by its output.
+    """
+    seen: list[tuple[Tensor | None, Tensor]] = []
+
+    def note(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        seen.append((inputs[0].detach() if inputs and inputs[0] is not None else None, output))
+
+    handle = layer.register_forward_hook(note)
+    try:
+        with torch.enable_grad(), layer.exact():
+            value = loss()
+    finally:
+        handle.remove()
+    if not seen or value is None or not value.requires_grad:
+        raise InputError("The loss must come from the quantum layer's output, by a differentiable way.")
+    x, y = seen[0]
+    (cotangent,) = torch.autograd.grad(value, y, allow_unused=True)
+    if cotangent is None:
+        raise InputError("The loss must depend on the quantum layer's output.")
+    return Passage(x, cotangent.detach(), float(value.detach()))
+
+
+def loss_landscape(
+    layer: QuantumLayer, loss: Loss, *, samples: int = 32, generator: torch.Generator | None = None
+) -> LossLandscape:
+    """The loss at uniform random weights of the quantum layer, all else as it is: `samples` + 1 evaluations."""
+    present = layer.weights.detach().clone()
+    with torch.no_grad(), layer.exact(), _put_back(layer):
+        here = _value(loss)
+        values = []
+        for _ in range(samples):
+            draw = torch.rand(present.shape, generator=generator, dtype=torch.float64)
+            layer.weights.copy_(math.pi * (2 * draw - 1))
+            values.append(_value(loss))
+    drawn = torch.tensor(values, dtype=torch.float64)
+    return LossLandscape(here, float(drawn.mean()), float(drawn.std()), float((drawn < here).double().mean()))
+
+
+def curvature(
+    layer: QuantumLayer, loss: Loss, *, max_weights: int = 16, generator: torch.Generator | None = None
+) -> Curvature:
+    """h_i = (L(+pi/2) + L(-pi/2) - 2 L) / 2 along single weights: 2 evaluations each.
+
+    Exact second derivative for a loss that is linear in the expectation values and a weight that turns one rotation
+    of unit gap; otherwise the mean curvature over a quarter turn to both sides.
+    """
+    count = layer.weights.numel()
+    chosen = torch.randperm(count, generator=generator)[:max_weights].tolist()
+    with torch.no_grad(), layer.exact(), _put_back(layer):
+        here = _value(loss)
+        found = []
+        for i in chosen:
+            present = layer.weights[i].clone()
+            values = []
+            for shift in (math.pi / 2, -math.pi / 2):
+                layer.weights[i] = present + shift
+                values.append(_value(loss))
+            layer.weights[i] = present
+            found.append((sum(values) - 2 * here) / 2)
+    h = torch.tensor(found, dtype=torch.float64)
+    return Curvature(len(found), float((h > 0).double().mean()), float(h.median()) if len(found) else math.nan)
+
+
+def shot_signal(layer: QuantumLayer, way: Passage, shots: int, *, max_circuits: int = 20_000) -> ShotSignal:
+    """What `shots` shots leave of the gradient, from the exact outcome distributions.
+
+    The SNR is the median over the weights. At most `max_circuits` circuits are simulated: of a larger batch the first
+    samples stand for all, with the noise of the mean over the whole batch scaled to its size.
+    """
+    batch = len(way.cotangent)
+    room = max(1, max_circuits // max(1, 2 * layer.weights.numel()))
+    kept = min(batch, room)
+    share = kept / batch
+    noise = shot_noise(layer, None if way.x is None else way.x[:kept], way.cotangent[:kept] / share)
+    variance = noise.single_shot_variance * share
+    snr = noise.gradient.abs() / (variance / shots).sqrt()
+    finite = snr[~snr.isnan()]
+    middle = float(finite.median()) if len(finite) else math.nan
+    return ShotSignal(shots, middle, shots * (3 / middle) ** 2 if middle > 0 else math.inf)
+
+
+@contextmanager
+def _put_back(layer: QuantumLayer) -> Iterator[None]:
+    saved = layer.weights.detach().clone()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            layer.weights.copy_(saved)
+
+
+def _value(loss: Loss) -> float:
+    value = loss()
+    return math.nan if value is None else float(value)

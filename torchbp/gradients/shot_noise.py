@@ -1,0 +1,95 @@
+"""What finite shots would do to a gradient, computed exactly: the source `shots`. No sampling."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torchbp.backends.shots import Sampler, ShiftedCircuits
+from torchbp.errors import InputError
+from torchbp.gradients.stats import RESOLVED
+from torchbp.layer import QuantumLayer
+
+SOURCE = "shots"
+
+
+@dataclass(frozen=True, eq=False)
+class ShotNoise:
+    """The parameter-shift gradient of a loss and its shot noise, for each weight.
+
+    Attributes:
+        gradient: (P,) exact, dL/dw.
+        single_shot_variance: (P,) variance of its estimate from one shot for each circuit and measurement group; from
+            S shots it is this / S. The noise of the forward pass in the cotangent is not in it.
+    """
+
+    gradient: Tensor
+    single_shot_variance: Tensor
+
+    def snr(self, shots: int) -> Tensor:
+        """(P,) |g| / SE at this many shots; NaN where both are zero."""
+        return self.gradient.abs() / (self.single_shot_variance / shots).sqrt()
+
+    def shots_to_resolve(self, snr: float = RESOLVED) -> Tensor:
+        """(P,) shots for each circuit at which the SNR would be `snr`: snr^2 Var_1 / g^2; inf where g is 0."""
+        needed = snr**2 * self.single_shot_variance / self.gradient.square()
+        return needed.where(self.gradient != 0, needed.new_tensor(math.inf))
+
+
+def shot_noise(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> ShotNoise:
+    """Gradient and shot noise of sum_bm cotangent[b, m] y[b, m], from the exact outcome distributions.
+
+    A weight turns rotations s at rates r_s, with shift rules of terms (c, d). Its estimate is the sum over s, terms and
+    samples b of r_s c f_b(t_s + d), where f_b is one circuit's average over its shots of sum_m cotangent[b, m] O_m.
+    All circuits are measured on their own, so the variance is the sum of r_s^2 c^2 Var[f_b]. For one Pauli observable
+    and one rotation of unit gap it is (2 - E+^2 - E-^2) / (4 S), with S shots for each of the two circuits.
+
+    Args:
+        layer: at its present weights, with its exact states.
+        x: features (B, F), None for a circuit without.
+        cotangent: dL/dy, (B, M).
+
+    Raises:
+        InputError: the shapes do not fit.
+    """
+    weights = layer.weights.detach()
+    inputs = weights.new_empty(len(cotangent), 0) if x is None else x.detach().to(weights)
+    if cotangent.shape != (len(inputs), len(layer.observables)):
+        raise InputError(
+            f"The cotangent must have shape {(len(inputs), len(layer.observables))}, one value for each output, got "
+            f"{tuple(cotangent.shape)}."
+        )
+    sampler = Sampler(layer.circuit, layer.observables)
+    with torch.no_grad():
+        angles = sampler.angles(inputs, weights)
+        shifted = ShiftedCircuits.of(sampler, angles, None, [kind == "weight" for kind in sampler.kinds])
+        mean, variance = _moments(layer, sampler, shifted.angles, cotangent.detach().double())
+    terms, batch = len(shifted.slots), len(inputs)
+    c = shifted.coefficients.double()[:, None] * sampler.scales.to(mean)[shifted.slots, None]
+    slopes, noises = (c * mean.view(terms, batch)).sum(1), (c.square() * variance.view(terms, batch)).sum(1)
+    weight_of_term = sampler.weights.to(mean.device)[shifted.slots]
+    zero = mean.new_zeros(weights.numel())
+    return ShotNoise(zero.index_add(0, weight_of_term, slopes), zero.index_add(0, weight_of_term, noises))
+
+
+def _moments(layer: QuantumLayer, sampler: Sampler, angles: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and single-shot variance (R * B,) of sum_m cotangent_bm O_m, for R circuits of each of B samples."""
+    values = sampler.outcome_values(angles.device)
+    constants = torch.as_tensor(sampler.grouping.constants, device=angles.device)
+    every = cotangent.repeat(len(angles) // len(cotangent), 1)
+    means, variances, done = [], [], 0
+    for distributions in sampler.outcome_probabilities(layer.backend, angles, None):
+        part = every[done : done + len(distributions[0])] if distributions else every
+        done += len(part)
+        mean, variance = part @ constants, torch.zeros(len(part), dtype=torch.float64, device=angles.device)
+        for p, value in zip(distributions, values, strict=True):
+            outcome = part @ value.T
+            first = (p * outcome).sum(1)
+            mean = mean + first
+            variance = variance + (p * outcome.square()).sum(1) - first.square()
+        means.append(mean)
+        variances.append(variance)
+    return torch.cat(means), torch.cat(variances).clamp_min(0.0)
