@@ -11,6 +11,7 @@ import torch
 from helpers import dense_expectations, dense_state
 from torch import Tensor
 
+from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShotMeter, Shots
 from torchbp.backends.torchquantum import TorchQuantumBackend
 from torchbp.circuits import Circuit, PauliSum, amplitude_encoding, angle_encoding, feature, hardware_efficient, weight
@@ -213,3 +214,25 @@ def test_a_layer_with_shots() -> None:
     assert layer(x[:0]).shape == (0, 2)
     with pytest.raises(InputError, match="shots is a whole number of at least 1, or None for exact values; got 0"):
         layer.shots = 0
+
+
+def test_the_identity_costs_no_shots() -> None:
+    """Its value is its coefficient."""
+    layer = QuantumLayer(hardware_efficient(2, 1), PauliSum({"I": 2.5}), shots=10)
+    layer().backward()
+    assert layer().item() == 2.5
+    assert layer.shots_used == 0
+
+
+def test_shots_under_noise() -> None:
+    """Oracle: the exact noisy values, by density matrices. |z| < 6 for two means: false failures under 1e-8."""
+    noise = NoiseModel(depolarizing_2q=0.1, readout=(0.02, 0.1))
+    layer = QuantumLayer(angle_encoding(2) + hardware_efficient(2, 1), noise=noise, shots=100)
+    x = torch.tensor([[0.3, 1.0]])
+    with layer.exact(), torch.no_grad():
+        exact = layer(x)[0]
+    estimates = torch.cat([layer(x) for _ in range(20)]).detach()
+    error = ((1 - exact**2) / 2000).sqrt()
+    assert ((estimates.mean(0) - exact).abs() < 6 * error).all()
+    with layer.exact(), layer.noiseless():
+        assert (layer(x)[0] - exact).abs().max() > 0.01

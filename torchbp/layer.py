@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from torchbp._torchquantum import QuantumModule
 from torchbp.backends import Backend, resolve_backend
-from torchbp.backends.base import COMPLEX, check_capacity, has_values
+from torchbp.backends.base import COMPLEX, check_capacity, has_values, per_sample_gradients
+from torchbp.backends.density import DensityMatrixBackend
+from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShotMeter, Shots
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
@@ -36,6 +38,8 @@ class QuantumLayer(QuantumModule):
         backend: a name in `torchbp.backends.BACKENDS`, or an object with the `Backend` protocol.
         shots: measure every circuit this many times in each measurement group, as a machine does, and take gradients
             by the parameter-shift rule from as many shots again (see `torchbp.backends.shots`); None: exact.
+        noise: what goes wrong after each gate and at readout; simulated by density matrices, at the cost of twice the
+            wires, whatever `backend` is. For many wires pass `backend=TrajectoryBackend(noise)` instead.
         init: initial weights: a name in `torchbp.circuits.INITIALIZERS`, a function `(circuit, generator) -> (P,)`,
             or a tensor (P,).
         generator: source of the random initial weights, and of the seed of the shots' own generator; torch's global
@@ -61,8 +65,9 @@ class QuantumLayer(QuantumModule):
         circuit: Circuit,
         observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
         *,
-        backend: str | Backend = "torchquantum",
+        backend: str | Backend = "fused",
         shots: int | None = None,
+        noise: NoiseModel | None = None,
         init: str | Initializer | Tensor = "gaussian",
         generator: torch.Generator | None = None,
     ) -> None:
@@ -76,7 +81,9 @@ class QuantumLayer(QuantumModule):
             )
         measured = local_z(circuit.n_wires) if observables is None else observables
         self.observables = as_observables(measured, circuit.n_wires)
-        self.backend = resolve_backend(backend)
+        self._pure = resolve_backend(backend)
+        self.backend = self._pure if noise is None else DensityMatrixBackend(noise)
+        self.noise = noise
         check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
         weights = initialize(init, circuit, generator)
         self.circuit = circuit.freeze()
@@ -88,6 +95,8 @@ class QuantumLayer(QuantumModule):
         self._meter = ShotMeter()
         self._sampler: Sampler | None = None
 
+    # One opaque call in a compiled model.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor | None = None, initial_state: Tensor | None = None) -> Tensor:
         """Expectation values of every observable for every sample.
 
@@ -109,6 +118,7 @@ class QuantumLayer(QuantumModule):
                 return self._expectations(*_one_sample(x, start))[:0]
             return self._expectations(x, start)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def states(self, x: Tensor | None = None, initial_state: Tensor | None = None) -> Tensor:
         """Final state vectors (B, 2^n), complex, wire 0 most significant. Arguments as in `forward`."""
         x, start = self._check(x, initial_state)
@@ -116,6 +126,34 @@ class QuantumLayer(QuantumModule):
             if len(x) == 0:
                 return self._states(*_one_sample(x, start))[:0]
             return self._states(x, start)
+
+    def per_sample_gradients(self, x: Tensor | None = None, cotangent: Tensor | None = None) -> Tensor:
+        """The gradient of every weight for every sample, from exact expectation values, detached.
+
+        Args:
+            x: features, as in `forward`.
+            cotangent: d(loss)/dy (B, M); ones if left out.
+
+        Returns:
+            (B, P): row b is d(sum_m cotangent[b, m] y[b, m]) / d(weights). Its sum over samples is what backward
+            adds to `weights.grad`.
+
+        Raises:
+            InputError: x or the cotangent does not fit.
+        """
+        x, _ = self._check(x, None)
+        shape = len(x), len(self.observables)
+        if cotangent is None:
+            cotangent = x.new_ones(shape)
+        if cotangent.shape != shape:
+            raise InputError(f"The cotangent must have the output's shape {shape}, got {tuple(cotangent.shape)}.")
+        if len(x) == 0:
+            return x.new_empty(0, self.circuit.n_weights)
+        weights = self.weights.detach()
+        with torch.autocast(x.device.type, enabled=False):
+            return per_sample_gradients(
+                self.backend, self.circuit, self.observables, x.detach(), weights, cotangent.detach().to(weights)
+            )
 
     def evolve(self, q_device: QuantumDevice, x: Tensor | None = None) -> None:
         """Run the circuit on the state of a `torchquantum.QuantumDevice` and leave the result there.
@@ -160,6 +198,16 @@ class QuantumLayer(QuantumModule):
     def exact(self) -> AbstractContextManager[None]:
         """Within the block the layer returns exact expectation values."""
         return self.shots_at(None)
+
+    @contextmanager
+    def noiseless(self) -> Iterator[None]:
+        """Within the block the layer runs without its noise model."""
+        noise, backend = self.noise, self.backend
+        self.noise, self.backend = None, self._pure
+        try:
+            yield
+        finally:
+            self.noise, self.backend = noise, backend
 
     @property
     def weight_groups(self) -> dict[str, tuple[int, ...]]:

@@ -3,12 +3,27 @@
 from collections.abc import Callable
 
 from torchbp.backends.base import Backend
+from torchbp.backends.density import DensityMatrixBackend
+from torchbp.backends.fused import FusedBackend
+from torchbp.backends.noise import NoiseModel
 from torchbp.backends.torchquantum import TorchQuantumBackend
+from torchbp.backends.trajectories import TrajectoryBackend
 from torchbp.errors import BackendError, UnknownNameError
 
-__all__ = ["BACKENDS", "Backend", "TorchQuantumBackend", "resolve_backend"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "DensityMatrixBackend",
+    "FusedBackend",
+    "NoiseModel",
+    "TorchQuantumBackend",
+    "TrajectoryBackend",
+    "resolve_backend",
+]
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
+    "density": DensityMatrixBackend,
+    "fused": FusedBackend,
     "torchquantum": TorchQuantumBackend,
 }
 

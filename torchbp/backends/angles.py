@@ -27,9 +27,7 @@ class AngleMap:
         padded = [[*p.indices, *[size] * (width - len(p.indices))] for p in parameters]
         self._columns = torch.tensor(padded, dtype=torch.long).reshape(len(parameters), width).T.contiguous()
         self._padded = bool((self._columns == size).any())
-        scale = torch.tensor(
-            [p.scale if p.kind != "constant" else 0.0 for p in parameters], dtype=torch.float64
-        )
+        scale = torch.tensor([p.scale if p.kind != "constant" else 0.0 for p in parameters], dtype=torch.float64)
         offset = torch.tensor([p.offset for p in parameters], dtype=torch.float64)
         self._scale = None if bool((scale == 1).all()) else scale
         self._offset = None if width and bool((offset == 0).all()) else offset
@@ -52,9 +50,10 @@ class AngleMap:
 
     def _to(self, source: Tensor) -> None:
         """Keep the constants where the source is; layers rarely move, so this is nearly always free."""
-        if self._columns.device != source.device:
-            self._columns = self._columns.to(source.device)
-        for name in ("_scale", "_offset"):
-            value = getattr(self, name)
-            if value is not None and (value.dtype, value.device) != (source.dtype, source.device):
-                setattr(self, name, value.to(source))
+        with torch.inference_mode(False):  # what is kept must be fit for training later
+            if self._columns.device != source.device:
+                self._columns = self._columns.to(source.device)
+            for name in ("_scale", "_offset"):
+                value = getattr(self, name)
+                if value is not None and (value.dtype, value.device) != (source.dtype, source.device):
+                    setattr(self, name, value.to(dtype=source.dtype, device=source.device))

@@ -35,11 +35,33 @@ class Backend(Protocol):
         """<psi(x, weights)| O_m |psi(x, weights)>, shape (B, M), differentiable in x, weights and initial_state."""
         ...
 
-    def states(
-        self, circuit: Circuit, x: Tensor, weights: Tensor, initial_state: Tensor | None = None
-    ) -> Tensor:
+    def states(self, circuit: Circuit, x: Tensor, weights: Tensor, initial_state: Tensor | None = None) -> Tensor:
         """The final state vectors, shape (B, 2^n), complex, wire 0 most significant; differentiable too."""
         ...
+
+
+def per_sample_gradients(
+    backend: Backend,
+    circuit: Circuit,
+    observables: Sequence[PauliSum],
+    x: Tensor,
+    weights: Tensor,
+    cotangent: Tensor,
+) -> Tensor:
+    """Each sample's gradient of the shared weights (P,), shape (B, P).
+
+    Row b is d(sum_m cotangent[b, m] y[b, m]) / d(weights). A backend that has a method of this name (the same
+    arguments after itself) computes it; for any other, each sample gets weights of its own and one backward pass.
+    """
+    own = getattr(backend, "per_sample_gradients", None)
+    if own is not None:
+        return own(circuit, observables, x, weights, cotangent)
+    with torch.enable_grad():
+        each = weights.detach().expand(len(x), -1).clone().requires_grad_()
+        y = backend.expectations(circuit, observables, x.detach(), each)
+        if not y.requires_grad:
+            return torch.zeros_like(each)
+        return torch.autograd.grad(y, each, cotangent)[0]
 
 
 COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}

@@ -85,6 +85,10 @@ class Sampler:
 
     def outcome_probabilities(self, backend: Backend, angles: Tensor, start: Tensor | None) -> Iterator[list[Tensor]]:
         """For chunks of N circuits, the distributions (n, 2^m) of each measurement group's outcomes, float64."""
+        noisy = getattr(backend, "outcome_probabilities", None)
+        if noisy is not None:  # noise belongs to the gates as they were written, which unrolling takes apart
+            yield noisy(self.circuit, angles, start, self.grouping.groups)
+            return
         step = max(1, _CHUNK >> self.circuit.n_wires)
         for i in range(0, len(angles), step):
             chunk = angles[i : i + step]
@@ -101,14 +105,16 @@ class Sampler:
 
     def sample(self, backend: Backend, angles: Tensor, start: Tensor | None, shots: Shots) -> Tensor:
         """(N, S) angles → (N, M) estimates."""
+        constants = torch.as_tensor(self.grouping.constants, device=angles.device).to(angles.dtype)
+        if not self.grouping.groups:  # nothing but the identity: nothing to measure
+            return constants.repeat(len(angles), 1)
         values = self.outcome_values(angles.device)
         parts = []
         for distributions in self.outcome_probabilities(backend, angles, start):
             counts = [_multinomial(p, shots.number, shots.generator) for p in distributions]
-            parts.append(sum(c @ v for c, v in zip(counts, values, strict=True)) / shots.number)
+            parts.append(torch.stack([c @ v for c, v in zip(counts, values, strict=True)]).sum(0) / shots.number)
         shots.meter.used += shots.number * len(angles) * len(self.grouping.groups)
-        constants = torch.as_tensor(self.grouping.constants, device=angles.device)
-        return (torch.cat(parts) + constants).to(angles.dtype)
+        return torch.cat(parts).to(angles.dtype) + constants
 
 
 class _Sampled(torch.autograd.Function):

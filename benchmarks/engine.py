@@ -1,0 +1,398 @@
+"""How fast is the fused backend, next to its peers and to the machine?
+
+Measures forward + backward in float32 through the public API. The contestants take turns, so that what else the
+machine does hits all of them; a ratio is the median over turns of (peer's time) / (fused time). Before anything is
+timed, all have to agree on values and gradients. Memory is measured in processes of their own.
+
+    python benchmarks/engine.py [--quick] [--only PART ...] [--threads N] [--out engine.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import platform
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from torchbp import QuantumLayer
+from torchbp._torchquantum import tq
+from torchbp.backends import FusedBackend
+from torchbp.circuits import Circuit, PauliSum, feature, local_z, weight
+
+Run = Callable[[], Tensor]  # one forward and backward; returns the gradient of the weights
+HARDWARE_EFFICIENT = [
+    (2, 3, 64), (4, 4, 64), (6, 4, 32), (8, 4, 128), (10, 6, 64), (12, 4, 16), (14, 4, 8), (16, 6, 2), (18, 4, 1),
+    (20, 4, 1),
+]  # fmt: skip
+ROTATIONS = ("rx", "ry", "rz")
+
+
+def layered(n: int, depth: int, reupload: bool = False, rotations: tuple[str, ...] = ROTATIONS) -> Circuit:
+    """RY encoding, then `depth` layers of rotations on every wire and a ring of CNOTs."""
+    circuit = Circuit(n)
+    for layer in range(depth):
+        if layer == 0 or reupload:
+            for wire in range(n):
+                circuit.append("ry", wire, feature(wire))
+        for wire in range(n):
+            for name in rotations:
+                circuit.append(name, wire, weight())
+        for wire in range(n):
+            circuit.append("cnot", (wire, (wire + 1) % n))
+    return circuit
+
+
+def qaoa_like(n: int, depth: int) -> Circuit:
+    circuit = Circuit(n)
+    for wire in range(n):
+        circuit.append("h", wire).append("rz", wire, feature(wire))
+    for _ in range(depth):
+        cost, mixer = weight(), weight()
+        for wire in range(n):
+            circuit.append("rzz", (wire, (wire + 1) % n), cost)
+        for wire in range(n):
+            circuit.append("rx", wire, mixer)
+    return circuit
+
+
+def bricks(n: int, depth: int) -> Circuit:
+    circuit = Circuit(n)
+    for wire in range(n):
+        circuit.append("ry", wire, feature(wire))
+    for layer in range(depth):
+        for wire in range(layer % 2, n - 1, 2):
+            for name in ("rxx", "ryy", "rzz"):
+                circuit.append(name, (wire, wire + 1), weight())
+    return circuit
+
+
+def scattered(n: int, gates: int) -> Circuit:
+    """Random gates on random wires."""
+    choose, circuit = random.Random(0), Circuit(n)
+    for _ in range(gates):
+        a, b = choose.sample(range(n), 2)
+        kind = choose.random()
+        if kind < 0.4:
+            circuit.append(choose.choice(ROTATIONS), a, weight())
+        elif kind < 0.5:
+            circuit.append(choose.choice(ROTATIONS), a, feature(choose.randrange(n)))
+        elif kind < 0.7:
+            circuit.append(choose.choice(["rxx", "ryy", "rzz", "crx", "crz"]), (a, b), weight())
+        elif kind < 0.85:
+            circuit.append(choose.choice(["h", "s", "t", "x"]), a)
+        else:
+            circuit.append(choose.choice(["cnot", "cz", "swap"]), (a, b))
+    return circuit
+
+
+OTHERS = {
+    "re-upload n=8 B=64": (lambda: layered(8, 4, reupload=True), 64),
+    "real amplitudes n=10 B=64": (lambda: layered(10, 6, rotations=("ry",)), 64),
+    "QAOA n=10 B=64": (lambda: qaoa_like(10, 4), 64),
+    "RXX/RYY/RZZ bricks n=8 B=64": (lambda: bricks(8, 4), 64),
+    "random, 150 gates n=8 B=64": (lambda: scattered(8, 150), 64),
+    "random, 200 gates n=10 B=64": (lambda: scattered(10, 200), 64),
+}
+
+
+def data(circuit: Circuit, batch: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(batch, circuit.n_features, generator=generator)
+    return x, 2 * math.pi * torch.rand(circuit.n_weights, generator=generator)
+
+
+def fused(circuit: Circuit, batch: int, **options: int) -> Run:
+    x, start = data(circuit, batch)
+    layer = QuantumLayer(circuit, local_z(circuit.n_wires), backend=FusedBackend(**options), init=start)
+
+    def run() -> Tensor:
+        layer.weights.grad = None
+        layer(x).mean().backward()
+        assert layer.weights.grad is not None
+        return layer.weights.grad
+
+    return run
+
+
+def torchquantum(circuit: Circuit, batch: int) -> Run:
+    """As its users write it: functional gates on a QuantumDevice, then `expval`."""
+    import torchquantum.functional as tqf
+
+    x, start = data(circuit, batch)
+    weights, n = start.requires_grad_(), circuit.n_wires
+
+    def run() -> Tensor:
+        weights.grad = None
+        device = tq.QuantumDevice(n_wires=n, bsz=batch)
+        for op in circuit.operations:
+            params = [
+                weights[p.indices[0] : p.indices[0] + 1] if p.kind == "weight" else x[:, p.indices[0]]
+                for p in op.parameters
+            ]
+            getattr(tqf, op.gate.name)(device, wires=list(op.wires), params=params[0] if params else None)
+        tq.expval(device, list(range(n)), [tq.PauliZ()] * n).mean().backward()
+        assert weights.grad is not None
+        return weights.grad
+
+    return run
+
+
+def pennylane(name: str, method: str) -> Callable[[Circuit, int], Run]:
+    def build(circuit: Circuit, batch: int) -> Run:
+        import pennylane as qml
+
+        gates = {
+            "rx": qml.RX, "ry": qml.RY, "rz": qml.RZ, "rxx": qml.IsingXX, "ryy": qml.IsingYY, "rzz": qml.IsingZZ,
+            "crx": qml.CRX, "crz": qml.CRZ, "h": qml.Hadamard, "s": qml.S, "t": qml.T, "x": qml.PauliX,
+            "cnot": qml.CNOT, "cz": qml.CZ, "swap": qml.SWAP,
+        }  # fmt: skip
+        x, start = data(circuit, batch)
+        weights, n = start.requires_grad_(), circuit.n_wires
+
+        @qml.qnode(qml.device(name, wires=n), interface="torch", diff_method=method)
+        def node(x: Tensor, weights: Tensor) -> list[object]:
+            for op in circuit.operations:
+                angles = [
+                    weights[p.indices[0]] if p.kind == "weight" else x[..., p.indices[0]]
+                    for p in op.parameters
+                ]
+                gates[op.gate.name](*angles, wires=list(op.wires))
+            return [qml.expval(qml.PauliZ(wire)) for wire in range(n)]
+
+        def run() -> Tensor:
+            weights.grad = None
+            torch.stack(node(x, weights), -1).mean().backward()
+            assert weights.grad is not None
+            return weights.grad
+
+        return run
+
+    return build
+
+
+PEERS: dict[
+    str, tuple[str, Callable[[Circuit, int], Run]]
+] = {  # name: (the module it needs, how it is built)
+    "TorchQuantum": ("torchquantum", torchquantum),
+    "PennyLane default.qubit": ("pennylane", pennylane("default.qubit", "backprop")),
+    "PennyLane lightning.qubit": ("pennylane_lightning", pennylane("lightning.qubit", "adjoint")),
+}
+
+
+def installed_peers(names: list[str] | None = None) -> dict[str, Callable[[Circuit, int], Run]]:
+    return {
+        name: build
+        for name, (module, build) in PEERS.items()
+        if importlib.util.find_spec(module) and (names is None or name in names)
+    }
+
+
+def timed(run: Callable[[], object], repeats: int = 1) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return (time.perf_counter() - start) / repeats
+
+
+def quartiles(values: list[float]) -> list[float]:
+    ordered = sorted(values)
+    return [ordered[min(len(ordered) - 1, round(q * (len(ordered) - 1)))] for q in (0.25, 0.5, 0.75)]
+
+
+def compare(ours: Callable[[], object], others: dict[str, Run], seconds: float) -> dict[str, object]:
+    """Milliseconds and ratios, as [quartile, median, quartile], from turns of everybody."""
+    for _ in range(3):
+        ours()
+    for run in others.values():
+        run()
+    repeats = max(1, math.ceil(0.01 / min(timed(ours) for _ in range(3))))
+    times: dict[str, list[float]] = {name: [] for name in ("fused", *others)}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times["fused"]) < 5:
+        times["fused"].append(timed(ours, repeats))
+        for name, run in others.items():
+            times[name].append(timed(run))
+    ratios = {
+        name: quartiles([b / a for a, b in zip(times["fused"], times[name], strict=True)]) for name in others
+    }
+    return {
+        "ms": {name: [1e3 * t for t in quartiles(values)] for name, values in times.items()},
+        "ratio": ratios,
+    }
+
+
+def contest(
+    circuit: Circuit, batch: int, peers: dict[str, Callable[[Circuit, int], Run]], seconds: float
+) -> dict:
+    ours, others = fused(circuit, batch), {}
+    first_call = timed(ours)
+    for name, build in peers.items():
+        others[name] = build(circuit, batch)
+        torch.testing.assert_close(others[name]().to(torch.float32), ours(), rtol=1e-4, atol=1e-5, msg=name)
+    return {"first_call_ms": 1e3 * first_call, **compare(ours, others, seconds)}
+
+
+def part_hardware_efficient(seconds: float, quick: bool) -> dict[str, object]:
+    rows = {}
+    for n, depth, batch in HARDWARE_EFFICIENT[: 5 if quick else None]:
+        names = ["TorchQuantum", *(["PennyLane default.qubit"] if n <= 16 else ["PennyLane lightning.qubit"])]
+        if n in (4, 10) and not quick:
+            names = list(PEERS)
+        rows[f"n={n} L={depth} B={batch}"] = contest(
+            layered(n, depth), batch, installed_peers(names), seconds
+        )
+        show(rows)
+    return rows
+
+
+def part_others(seconds: float, quick: bool) -> dict[str, object]:
+    rows = {}
+    for name, (build, batch) in OTHERS.items():
+        rows[name] = contest(build(), batch, installed_peers(["TorchQuantum"]), seconds)
+        show(rows)
+    return rows
+
+
+def part_per_sample(seconds: float, quick: bool) -> dict[str, object]:
+    """Gradients for each sample against summed ones: here the ratio is (per sample) / (summed)."""
+    rows = {}
+    for n, depth, batch in [(6, 4, 64), (10, 6, 64), (10, 6, 256)]:
+        circuit = layered(n, depth)
+        x, start = data(circuit, batch)
+        layer = QuantumLayer(circuit, init=start)
+        rows[f"n={n} B={batch}"] = compare(
+            fused(circuit, batch),
+            {"per sample": lambda layer=layer, x=x: layer.per_sample_gradients(x)},
+            seconds,
+        )
+        show(rows)
+    return rows
+
+
+def part_pauli_sum(seconds: float, quick: bool) -> dict[str, object]:
+    """A sum of 100 random strings on a shallow circuit, against Z on one wire: the difference is the measurement."""
+    choose, n = random.Random(0), 10
+    strings = ["".join(choose.choices("IXYZ", k=n)) for _ in range(100)]
+    terms = {" ".join(f"{p}{i}" for i, p in enumerate(s) if p != "I"): choose.gauss(0, 1) for s in strings}
+    circuit = layered(n, 1)
+    x, start = data(circuit, 64)
+    runs = []
+    for observable in (PauliSum("Z0"), PauliSum(terms)):
+        layer = QuantumLayer(circuit, observable, init=start)
+        runs.append(lambda layer=layer: torch.autograd.grad(layer(x).sum(), layer.weights)[0])
+    rows = {"n=10 B=64": compare(runs[0], {"100 strings": runs[1]}, seconds)}
+    show(rows)
+    return rows
+
+
+def part_growth(seconds: float, quick: bool) -> dict[str, object]:
+    """Milliseconds along n, depth and batch, with the rest fixed."""
+    rows = {}
+    for n, depth, batch in [
+        *((n, 4, 16) for n in (4, 6, 8, 10, 12, 14)), *((8, d, 64) for d in (2, 4, 8, 16)),
+        *((8, 4, b) for b in (1, 4, 16, 64, 256)),
+    ]:  # fmt: skip
+        rows[f"n={n} L={depth} B={batch}"] = compare(fused(layered(n, depth), batch), {}, seconds / 4)
+    show(rows)
+    return rows
+
+
+def part_machine(seconds: float, quick: bool) -> dict[str, object]:
+    """The limits of this machine, and what part of them a whole training step reaches."""
+    a = torch.randn(1024, 1024, dtype=torch.complex64)
+    gemm = 8 * 1024**3 / min(timed(lambda: a @ a) for _ in range(5)) / 1e9
+    big = torch.randn(2**25)
+    target = torch.empty_like(big)
+    bandwidth = 2 * big.nbytes / min(timed(lambda: target.copy_(big)) for _ in range(5)) / 1e9
+    n, depth, batch = 16, 6, 2
+    step = quartiles([timed(fused(layered(n, depth), batch), 2) for _ in range(5)])[1]
+    # In each layer the blocks of four wires are applied to psi and lam, and their reduced matrices are taken.
+    flops = depth * 3 * (n / 4) * 8 * 16 * batch * 2**n
+    return {
+        "cgemm_gflops": gemm, "copy_gb_per_s": bandwidth, "step": f"n={n} L={depth} B={batch}",
+        "step_ms": 1e3 * step, "share_of_cgemm": flops / step / 1e9 / gemm,
+    }  # fmt: skip
+
+
+MEMORY_PROBE = """
+import resource, sys, torch
+sys.path.insert(0, {folder!r})
+from engine import PEERS, fused, layered
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+which, n, depth, batch = sys.argv[1], *map(int, sys.argv[2:])
+torch.ones(8, 8, dtype=torch.complex64) @ torch.ones(8, 8, dtype=torch.complex64)
+before = peak()
+circuit = layered(n, depth)
+if which in PEERS: run = PEERS[which][1](circuit, batch)
+else: run = fused(circuit, batch, store_bytes=0 if which == "recompute" else 2**40)
+run(); run()
+print(peak() - before)
+"""
+
+
+def part_memory(seconds: float, quick: bool) -> dict[str, object]:
+    """Peak resident set over import in MB, forward + backward, each in a process of its own."""
+    sizes = [(12, 4, 16), (16, 4, 2), (16, 16, 2), (20, 4, 1)]
+    rows: dict[str, object] = {}
+    for n, depth, batch in sizes[: 1 if quick else None]:
+        for which in ("recompute", "store", *(["TorchQuantum"] if n < 20 else [])):
+            code = MEMORY_PROBE.format(folder=str(Path(__file__).parent))
+            command = [sys.executable, "-W", "ignore", "-c", code, which, str(n), str(depth), str(batch)]
+            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            rows[f"n={n} L={depth} B={batch} {which}"] = round(float(out), 1)
+    return rows
+
+
+def show(rows: dict[str, object]) -> None:
+    """The last row, as a line of the table."""
+    name, row = list(rows.items())[-1]
+    assert isinstance(row, dict)
+    line = f"{name:30s} fused {row['ms']['fused'][1]:9.2f} ms"
+    for peer, (low, median, high) in row["ratio"].items():
+        line += f" | {peer} x{median:.1f} ({low:.1f}..{high:.1f})"
+    print(line, flush=True)
+
+
+PARTS: dict[str, Callable[[float, bool], dict[str, object]]] = {
+    name.removeprefix("part_"): part for name, part in globals().items() if name.startswith("part_")
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes, a second each")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--out", type=Path, default=Path("engine.json"))
+    parser.add_argument(
+        "--threads", type=int, help="torch's own choice if left out; 1 is steadier on a busy machine"
+    )
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    report: dict[str, object] = {
+        "date": date.today().isoformat(), "machine": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(), "torch": torch.__version__,
+    }  # fmt: skip
+    for name in options.only:
+        print(f"\n{name.replace('_', ' ')}")
+        report[name] = found = PARTS[name](1.0 if options.quick else 4.0, options.quick)
+        if name in ("machine", "memory"):
+            print("\n".join(f"{key:40s} {value}" for key, value in found.items()))
+    options.out.write_text(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

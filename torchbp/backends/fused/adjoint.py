@@ -1,0 +1,268 @@
+"""Evaluation with its adjoint gradient, as autograd functions that compose with every transform of torch.
+
+Forward runs the steps of a plan. Backward carries lam = d(loss)/d(psi) through the same steps in reverse; at each step
+with parameters, psi and lam give their gradients. The states psi are either stored on the way forward, one for each
+such step, or recomputed by running the steps backwards too: four states of memory whatever the depth.
+
+Two functions, so that gradients can be differentiated again: the backward of `Evaluate` is `Adjoint`, whose own
+backward differentiates `plain`, the same steps as ordinary operations. Forward mode runs on `plain` alone. Mapping
+over a batch (vmap) folds the mapped axis into the batch of samples.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function, forward_ad
+
+from torchbp.backends.fused.plan import Plan
+from torchbp.backends.fused.program import Program
+from torchbp.backends.fused.steps import Gradients, Scratch, Values
+
+
+def evaluate(program: Program, shared: Tensor, own: Tensor, start: Tensor | None) -> Tensor:
+    """The program's result for each sample, differentiable in all tensors."""
+    if forward_ad._current_level >= 0:  # forward mode (jvp, jacfwd, hessian) follows the operations themselves
+        return plain(program, shared, own, start)
+    tracked = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (shared, own, start))
+    return _evaluate(program, tracked, shared, own, start)[0]
+
+
+def plain(program: Program, shared: Tensor, own: Tensor, start: Tensor | None) -> Tensor:
+    """The same in ordinary differentiable operations."""
+    plan, readout = program.prepare(shared, own, start)
+    values = plan.values(plan.build(shared), shared, own)
+    return readout.read(_forward(plan, values, own, start, Scratch(enabled=False))[0])
+
+
+class Evaluate(Function):
+    @staticmethod
+    def forward(program: Program, tracked: bool, shared: Tensor, own: Tensor, start: Tensor | None) -> Any:
+        """The result, and behind it what backward needs: matrices, the final states, the stored states."""
+        plan, readout = program.prepare(shared, own, start)
+        matrices = plan.build(shared)
+        store = tracked and program.stores(plan, len(own))
+        final, stored = _forward(plan, plan.values(matrices, shared, own), own, start, Scratch(), store)
+        result = readout.read(final)
+        return (result, *matrices, final, *stored) if tracked else (result,)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.program, _, *tensors = inputs
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*tensors, *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor | None, *_: None) -> tuple[Any, ...]:
+        if cotangent is None:
+            return (None,) * 5
+        needs = tuple(ctx.needs_input_grad[2:])
+        found = iter(_adjoint(ctx.program, needs, False, cotangent, *ctx.saved_tensors))
+        return (None, None, *(next(found) if need else None for need in needs))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], program: Program, tracked: bool, *inputs: Tensor | None) -> Any:
+        folded, inner = _fold(program, info.batch_size, in_dims[2:], inputs)
+        result = _evaluate(inner, False, *folded)[0]
+        return (result.reshape(info.batch_size, -1, result.shape[1]),), (0,)
+
+
+class Adjoint(Function):
+    @staticmethod
+    def forward(
+        program: Program,
+        needs: tuple[bool, bool, bool],
+        per_sample: bool,
+        cotangent: Tensor,
+        shared: Tensor,
+        own: Tensor,
+        start: Tensor | None,
+        *kept: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Gradients of sum(cotangent * result) with respect to those of (shared, own, start) that are needed.
+
+        With `per_sample`, that of the shared angles is (B, P). `kept` is what `Evaluate` left, if it did.
+        """
+        with torch.autocast(own.device.type, enabled=False):
+            plan, readout = program.prepare(shared, own, start)
+            count = 2 * len(plan.groups)
+            matrices = kept[:count] if kept else plan.build(shared)
+            values = plan.values(matrices, shared, own)
+            if kept:
+                final, *stored = kept[count:]
+            else:
+                final, stored = _forward(plan, values, own, start, Scratch(), program.stores(plan, len(own)))
+            gradients = Gradients.zeros(needs, per_sample, shared, own)
+            lam = readout.pull(final, cotangent)
+            lam = _backward(plan, values.inverse(), gradients, final, stored, lam, needs[2])
+            gradients.finish(plan.groups, matrices[len(plan.groups) :])
+        found = (gradients.by_shared, gradients.own, plan.entry.leave(lam) if needs[2] else None)
+        return tuple(g for g, need in zip(found, needs, strict=True) if need and g is not None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.program, ctx.needs, ctx.per_sample, *tensors = inputs
+        ctx.save_for_backward(*tensors[:4])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
+        tensors = ctx.saved_tensors
+        given = tuple(t for t in tensors if t is not None)
+        pull = torch.func.vjp(lambda *t: _plain_gradients(ctx, *_refill(t, tensors)), *given)[1]
+        grads = _refill(pull(tuple(cotangents)), tensors)
+        return (None, None, None, *grads, *[None] * (len(ctx.needs_input_grad) - 7))
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[Any, ...],
+        program: Program,
+        needs: tuple[bool, bool, bool],
+        per_sample: bool,
+        cotangent: Tensor,
+        *tensors: Tensor | None,
+    ) -> Any:
+        size, (shared, own, start) = info.batch_size, tensors[:3]
+        dims = in_dims[4:7]
+        folded, inner = _fold(program, size, dims, (shared, own, start))
+        cotangents = _spread(cotangent, in_dims[3], size).flatten(0, 1)
+        assert shared is not None
+        assert own is not None
+        if dims[0] is None:  # shared by the lanes too: each wants its own sum over its samples
+            found = iter(_adjoint(inner, needs, True, cotangents, *folded))
+            grads = [next(found) if need else None for need in needs]
+        else:
+            found = iter(_adjoint(inner, (False, needs[0] or needs[1], needs[2]), True, cotangents, *folded))
+            both = next(found) if needs[0] or needs[1] else None
+            width = own.shape[-1]
+            grads = [None, None, next(found) if needs[2] else None]
+            if both is not None:
+                grads[:2] = [both[:, width:] if needs[0] else None, both[:, :width] if needs[1] else None]
+        lanes = [None if g is None else g.reshape(size, -1, g.shape[-1]) for g in grads]
+        if lanes[0] is not None and not per_sample:
+            lanes[0] = lanes[0].sum(1)
+        out = tuple(lane for lane in lanes if lane is not None)
+        return out, (0,) * len(out)
+
+
+_evaluate: Any = Evaluate.apply
+_adjoint: Any = Adjoint.apply
+
+# Function.apply asks for the signature of `forward` at every call; reading it off the code takes 50 us each time.
+_forwards: tuple[Any, ...] = (Evaluate.forward, Adjoint.forward)
+for _function in _forwards:
+    _function.__signature__ = inspect.signature(_function)
+
+
+def per_sample_gradients(
+    program: Program, cotangent: Tensor, shared: Tensor, own: Tensor, start: Tensor | None
+) -> Tensor:
+    """(B, P): row b is d(sum_m cotangent[b, m] result[b, m]) / d(shared)."""
+    return _adjoint(program, (True, False, False), True, cotangent, shared, own, start)[0]
+
+
+def _forward(
+    plan: Plan, values: Values, own: Tensor, start: Tensor | None, scratch: Scratch, store: bool = False
+) -> tuple[Tensor, list[Tensor]]:
+    """The final states and, if asked for, those behind each earlier step with parameters."""
+    states = plan.start if start is None else plan.entry.enter(start)
+    assert states is not None
+    if start is None and not (plan.first < len(plan.steps) and plan.steps[plan.first].uses_own):
+        shape = (-1, len(own)) if plan.entry.batch_last else (len(own), -1)  # else the phases broadcast
+        states = states.expand(shape).contiguous()
+    stored: list[Tensor] = []
+    held = states  # not ours to write to
+    for step in plan.steps[plan.first :]:
+        new = step.apply(states, values, scratch)
+        if states is not held:
+            scratch.give(states)
+        states = new
+        if store and step.trainable:
+            stored.append(states)
+            held = states
+    return states, stored[:-1] if stored and stored[-1] is states else stored
+
+
+def _backward(
+    plan: Plan,
+    values: Values,
+    gradients: Gradients,
+    final: Tensor,
+    stored: Sequence[Tensor],
+    lam: Tensor,
+    to_start: bool,
+) -> Tensor:
+    """The adjoint sweep: collects the gradients, and returns lam at the start of the circuit if asked for.
+
+    Recomputes the states if none are stored. Writes to `lam`, not to `final` and `stored`.
+    """
+    wanted = [gradients.wants(step) for step in plan.steps]
+    first = plan.first if to_start else wanted.index(True) if any(wanted) else len(wanted)
+    scratch, remaining = Scratch(), list(stored)
+    psi = final
+    for number in range(len(plan.steps) - 1, first - 1, -1):
+        step = plan.steps[number]
+        if step.trainable and number + 1 < len(plan.steps) and stored:
+            psi = remaining.pop()
+        if wanted[number]:
+            step.collect(psi, lam, gradients)
+        if number > first or to_start:
+            new = step.apply(lam, values, scratch)
+            scratch.give(lam)
+            lam = new
+        if number > first and not stored:
+            new = step.apply(psi, values, scratch)
+            if psi is not final:
+                scratch.give(psi)
+            psi = new
+    return lam
+
+
+def _plain_gradients(ctx: Any, cotangent: Tensor, shared: Tensor, own: Tensor, start: Tensor | None) -> Any:
+    """What `Adjoint` computes, in ordinary differentiable operations."""
+    rows = shared.expand(len(own), -1) if ctx.per_sample else shared
+    program = ctx.program.with_sampled_weights(own.shape[1]) if ctx.per_sample else ctx.program
+
+    def run(*tensors: Tensor) -> Tensor:
+        weights, samples, states = _refill(tensors, (shared, own, start))
+        if ctx.per_sample:
+            return plain(program, shared.new_empty(0), torch.cat([samples, weights], 1), states)
+        return plain(program, weights, samples, states)
+
+    given = tuple(t for t in (rows, own, start) if t is not None)
+    pull = torch.func.vjp(run, *given)[1]
+    found = pull(cotangent)
+    return tuple(g for g, need in zip(found, ctx.needs, strict=False) if need)
+
+
+def _refill(given: Sequence[Tensor], pattern: Sequence[Tensor | None]) -> list[Any]:
+    """The given tensors in the places where the pattern has one."""
+    rest = iter(given)
+    return [None if place is None else next(rest) for place in pattern]
+
+
+def _spread(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+    """The mapped axis first, made if there is none."""
+    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def _fold(
+    program: Program, size: int, dims: Sequence[int | None], inputs: Sequence[Tensor | None]
+) -> tuple[tuple[Tensor, Tensor, Tensor | None], Program]:
+    """One evaluation of size * B samples; mapped weights become each sample's own."""
+    shared, own, start = inputs
+    assert shared is not None
+    assert own is not None
+    batch = own.shape[0 if dims[1] != 0 else 1] if dims[1] is not None else len(own)
+    flat = _spread(own, dims[1], size).flatten(0, 1)
+    states = None if start is None else _spread(start, dims[2], size).flatten(0, 1)
+    if dims[0] is None:
+        return (shared, flat, states), program
+    batch = len(flat) // size
+    weights = _spread(shared, dims[0], size).repeat_interleave(batch, 0)
+    return (shared.new_empty(0), torch.cat([flat, weights], 1), states), program.with_sampled_weights(own.shape[-1])

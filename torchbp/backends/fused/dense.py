@@ -1,0 +1,229 @@
+"""Dense blocks: the matrices of all blocks at once, and their application to a batch of states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchbp.backends.fused.layout import Layout
+from torchbp.backends.fused.lowering import Op
+from torchbp.backends.fused.steps import Gradients, Scratch, Step, Values
+from torchbp.circuits.operations import Matrix, Rotation, embed
+
+# A gate of a block and the block's wires it acts on.
+Placed = tuple[Op, tuple[int, ...]]
+
+
+class BlockGroup:
+    """The matrices of m blocks on k wires each, as functions of the weights.
+
+    A block is a sequence of layers; in a layer stand rotations on different wires, then fixed gates F. All rotation
+    matrices of all blocks come from one expression, constant + cos * C + sin * S, embedded in 2^k dimensions and with
+    F worked in beforehand. They lie on a grid (place in the layer, layer, block), padded with identities.
+
+    Seen from the end of the block, a rotation with generator G has the generator H = T G T^dagger, with T the product
+    of everything behind it: d(psi) = -i H psi dt on the states behind the block. So the reduced matrix
+    R = psi lam^dagger of the block's wires gives the gradient of every angle in it, Re<iG, T^dagger R T>.
+    """
+
+    def __init__(self, k: int, blocks: Sequence[Sequence[Placed]], dtype: torch.dtype, device: torch.device) -> None:
+        arranged = [_arrange(block, k) for block in blocks]
+        self.trainable = any(layers for layers, _ in arranged)
+        depth = max(1, max(len(layers) for layers, _ in arranged))
+        width = max((len(layer) for layers, _ in arranged for layer in layers), default=1)
+        width = 1 << (width - 1).bit_length()
+        self.grid = (width, depth, len(blocks))
+        self.size = size = 2**k
+        constant = np.broadcast_to(np.eye(size, dtype=complex), (*self.grid, size, size)).copy()
+        cosine, sine, generator = (np.zeros((*self.grid, size, size), dtype=complex) for _ in range(3))
+        angle = np.zeros((4, *self.grid))
+        for b, (layers, fixed) in enumerate(arranged):
+            for at, layer in enumerate(layers):
+                for place, (op, local) in enumerate(layer):
+                    assert op.rotation is not None
+                    assert op.angle is not None
+                    here = place, at, b
+                    constant[here], cosine[here], sine[here], bare = _embedded(op.rotation, local, k)
+                    generator[here] = 1j * op.angle.scale * fixed[at + 1] @ bare @ fixed[at + 1].conj().T
+                    s = op.rotation.frequency
+                    angle[(slice(None), *here)] = op.angle.column, s * op.angle.scale, s * op.angle.offset, 1
+                for table in (constant, cosine, sine):
+                    table[0, at, b] = fixed[at + 1] @ table[0, at, b]
+            for table in (constant, cosine, sine):  # gates before the first layer
+                table[-1, 0, b] = table[-1, 0, b] @ fixed[0]
+        complex_dtype = torch.complex64 if dtype == torch.float32 else torch.complex128
+
+        def real_rows(table: np.ndarray) -> Tensor:
+            rows = torch.view_as_real(torch.from_numpy(table).to(device, complex_dtype))
+            return rows.reshape(-1, 2 * size * size)
+
+        self.constant = real_rows(constant)
+        if self.trainable:
+            self.cosine, self.sine, self.generator = real_rows(cosine), real_rows(sine), real_rows(generator)
+            column, rate, shift, used = angle.reshape(4, -1)
+            self.columns = torch.from_numpy(column).to(device, torch.long)
+            self.rate, self.shift = (torch.from_numpy(a).to(device, dtype)[:, None] for a in (rate, shift))
+            self.used = torch.from_numpy(np.flatnonzero(used)).to(device)
+            self.used_columns = self.columns[self.used]
+        self._fixed = None if self.trainable else self._products(self.constant)
+
+    def build(self, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """The blocks' matrices (m, D, D), and the products of the layers behind each layer, (layers * m, D, D)."""
+        if self._fixed is not None:
+            return self._fixed
+        phase = shared.index_select(0, self.columns)[:, None] * self.rate + self.shift
+        cosine = torch.addcmul(self.constant, phase.cos(), self.cosine)
+        return self._products(torch.addcmul(cosine, phase.sin(), self.sine))
+
+    def _products(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        factors = torch.view_as_complex(rows.view(-1, self.size, self.size, 2))
+        for _ in range(self.grid[0].bit_length() - 1):
+            # The first factor stays leftmost and the last one rightmost, which have fixed gates; the others commute.
+            factors = torch.bmm(*factors.chunk(2))
+        *first, product = factors.chunk(self.grid[1])
+        behind = [torch.eye(self.size, dtype=product.dtype, device=product.device).expand_as(product)]
+        for layer in reversed(first):
+            behind.append(product)
+            product = torch.bmm(product, layer)
+        return product, torch.cat(behind[::-1])
+
+    def gradient(self, reduced: Sequence[Tensor], behind: Tensor, into: Tensor) -> None:
+        """Add the angles' gradients to `into` (1, P), given R (D, D) of each block."""
+        inner = torch.stack(list(reduced)).repeat(self.grid[1], 1, 1)
+        turned = torch.view_as_real(torch.bmm(torch.bmm(behind.mH, inner), behind))
+        slots = (turned.view(1, len(inner), -1) * self.generator.view(self.grid[0], len(inner), -1)).sum(-1)
+        into[0].index_add_(0, self.used_columns, slots.flatten().index_select(0, self.used))
+
+    def gradient_per_sample(self, reduced: Sequence[Tensor], behind: Tensor, into: Tensor) -> None:
+        """Add the angles' gradients to `into` (B, P), given R (B, D, D) of each block: the same inner products, but
+        now it is the generators that are turned, once for all samples."""
+        generator = torch.view_as_complex(self.generator.view(self.grid[0], -1, self.size, self.size, 2))
+        turned = torch.view_as_real(behind @ generator @ behind.mH)
+        rows = turned.view(self.grid[0] * self.grid[1], self.grid[2], -1).permute(1, 2, 0)
+        samples = torch.view_as_real(torch.stack(list(reduced))).flatten(2)
+        slots = torch.bmm(samples, rows).permute(1, 2, 0).flatten(1)
+        into.scatter_add_(1, self.used_columns.expand(len(slots), -1), slots.index_select(1, self.used))
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a block's wires stand in the states, and where its matrix is found.
+
+    The states are seen as `shape`: (outer, D, inner), where an end without other wires (and samples) is left out.
+    """
+
+    position: int
+    wires: int
+    shape: tuple[int, ...]
+    end: Literal["left", "right", "none"]
+    group: int
+    index: int
+    trainable: bool
+
+    @classmethod
+    def of(cls, layout: Layout, position: int, wires: int, group: int, index: int, trainable: bool) -> Site:
+        size, behind = 2**wires, 2 ** (layout.n_wires - position - wires)
+        if layout.batch_last and position == 0:
+            return cls(position, wires, (size, -1), "left", group, index, trainable)
+        if layout.batch_last:
+            return cls(position, wires, (2**position, size, -1), "none", group, index, trainable)
+        if behind == 1:
+            return cls(position, wires, (-1, size), "right", group, index, trainable)
+        return cls(position, wires, (-1, size, behind), "none", group, index, trainable)
+
+
+class Dense(Step):
+    """One level of dense blocks.
+
+    Blocks of a level act on different wires, so a reduced matrix of one of them is the same before and behind the
+    others: one stored state, behind the level, serves all of them.
+    """
+
+    uses_own = False
+
+    def __init__(self, sites: Sequence[Site], layout: Layout) -> None:
+        self.sites, self.layout = tuple(sites), layout
+        self.uses_shared = any(site.trainable for site in sites)
+
+    def apply(self, states: Tensor, values: Values, scratch: Scratch) -> Tensor:
+        now = states
+        for site in self.sites:
+            new = self._multiply(values.matrices[site.group][site.index], now, site, scratch.take(now))
+            if now is not states:
+                scratch.give(now)
+            now = new
+        return now
+
+    def collect(self, psi: Tensor, lam: Tensor, gradients: Gradients) -> None:
+        if gradients.shared is None:
+            return
+        reduce = self._reduce
+        if gradients.per_sample:
+            reduce = self._reduce_per_sample
+            if self.layout.batch_last:
+                psi, lam = psi.T.contiguous(), lam.T.contiguous()
+        for site in self.sites:
+            if site.trainable:
+                gradients.reduced[site.group, site.index] = reduce(psi, lam, site)
+
+    def _multiply(self, matrix: Tensor, states: Tensor, site: Site, out: Tensor | None) -> Tensor:
+        shape = site.shape
+        source, target = states.reshape(shape), None if out is None else out.view(shape)
+        if site.end == "left":
+            result = torch.mm(matrix, source, out=target)
+        elif site.end == "right":
+            result = torch.mm(source, matrix.T, out=target)
+        else:
+            result = torch.bmm(matrix.expand(len(source), -1, -1), source, out=target)
+        return result.view(states.shape)
+
+    def _reduce(self, psi: Tensor, lam: Tensor, site: Site) -> Tensor:
+        """R = sum over samples and other wires of psi lam^dagger, (D, D)."""
+        a, b = psi.view(site.shape), lam.view(site.shape)
+        if site.end == "left":
+            return a @ b.mH
+        if site.end == "right":
+            return (a.mH @ b).conj()
+        if a.shape[2] >= 32:
+            return torch.bmm(a, b.mH).sum(0)
+        size = a.shape[1]
+        return a.transpose(0, 1).reshape(size, -1) @ b.transpose(0, 1).reshape(size, -1).mH
+
+    def _reduce_per_sample(self, psi: Tensor, lam: Tensor, site: Site) -> Tensor:
+        """R = sum over other wires of psi lam^dagger, (B, D, D), of states (B, 2^n)."""
+        shape = len(psi), 2**site.position, 2**site.wires, -1
+        a, b = (states.view(shape).transpose(1, 2).reshape(len(psi), shape[2], -1) for states in (psi, lam))
+        return torch.bmm(a, b.mH)
+
+
+def _arrange(block: Sequence[Placed], k: int) -> tuple[list[list[Placed]], list[Matrix]]:
+    """Layers of rotations on different wires, and the fixed gates: before the first layer, then behind each."""
+    layers: list[list[Placed]] = []
+    fixed = [np.eye(2**k, dtype=complex)]
+    front = [0] * k  # how many layers each wire has seen
+    for op, local in block:
+        at = max(front[wire] for wire in local)
+        if op.matrix is not None:
+            fixed[at] = embed(op.matrix, local, k) @ fixed[at]
+        else:
+            if at == len(layers):
+                layers.append([])
+                fixed.append(np.eye(2**k, dtype=complex))
+            layers[at].append((op, local))
+            at += 1
+        for wire in local:
+            front[wire] = at
+    return layers, fixed
+
+
+@lru_cache(maxsize=1024)
+def _embedded(rotation: Rotation, local: tuple[int, ...], k: int) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    parts = (rotation.constant, rotation.cosine, rotation.sine, rotation.generator)
+    constant, cosine, sine, generator = (embed(part, local, k) for part in parts)
+    return constant, cosine, sine, generator

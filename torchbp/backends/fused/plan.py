@@ -1,0 +1,151 @@
+"""Blocks to steps: the order of the wires in memory, the indices, the tables. Done once for each kind of call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from torchbp.backends.base import COMPLEX
+from torchbp.backends.fused.dense import BlockGroup, Dense, Placed, Site
+from torchbp.backends.fused.fusion import Block, fuse
+from torchbp.backends.fused.gather import Gather, gather_index
+from torchbp.backends.fused.layout import Layout
+from torchbp.backends.fused.lowering import Op
+from torchbp.backends.fused.phases import Phases
+from torchbp.backends.fused.steps import Scratch, Step, Values
+
+MIN_INNER = 16  # matrix products narrower than this run at a fraction of the machine's speed
+
+
+class Plan:
+    """The steps that a circuit is executed in.
+
+    Args:
+        ops: the lowered circuit.
+        n_wires: its wires.
+        batch_last: see `Layout`.
+        size: wires of a dense block.
+        from_zero: whether the states start from |0...0>; the plan then keeps the state behind the leading steps that
+            depend on nothing.
+    """
+
+    def __init__(
+        self,
+        ops: Sequence[Op],
+        n_wires: int,
+        batch_last: bool,
+        size: int,
+        from_zero: bool,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.dtype, self.device = dtype, device
+        self.steps: list[Step] = []
+        self.groups: list[BlockGroup] = []
+        levels = fuse(ops, n_wires, size)
+        first = next((dense for dense in (_of("dense", level) for level in levels) if dense), [])
+        natural = Layout(tuple(range(n_wires)), batch_last)
+        self.entry = self.exit = _arranged(natural, first)
+        self._members: dict[tuple[int, bool], list[list[Placed]]] = {}
+        self._gathers: dict[object, Gather | None] = {}
+        moves: list[Op] = []  # permutations not yet carried out
+        for level in levels:
+            moves += [op for block in _of("permutation", level) for op in block.ops]
+            if dense := _of("dense", level):
+                self._gather(moves, _arranged(self.exit, dense))
+                self._dense(dense)
+                moves = []
+            if diagonal := _of("diagonal", level):
+                self._gather(moves, self.exit)
+                gates = [op for block in diagonal for op in block.ops]
+                self.steps.append(Phases(len(self.steps), gates, self.exit, dtype, device))
+                moves = []
+        self._gather(moves, self.exit)
+        self.groups = [BlockGroup(k, blocks, dtype, device) for (k, _), blocks in self._members.items()]
+        del self._members, self._gathers
+        self.start: Tensor | None = None
+        self.first = 0
+        if from_zero:
+            self.start = self._constant_prefix()
+
+    def build(self, shared: Tensor) -> list[Tensor]:
+        """The matrices of every group of blocks, then what stands behind each layer in them; see `BlockGroup`."""
+        products, behind = (
+            zip(*(group.build(shared) for group in self.groups), strict=True) if self.groups else ((), ())
+        )
+        return [*products, *behind]
+
+    def values(self, matrices: Sequence[Tensor], shared: Tensor, own: Tensor) -> Values:
+        """The numbers of one evaluation; `matrices` are those of `build`."""
+        coefficients = {
+            step.number: step.coefficients(shared, own)
+            for step in self.steps[self.first :]
+            if isinstance(step, Phases) and step.trainable
+        }
+        return Values(matrices[: len(self.groups)], coefficients)
+
+    def _constant_prefix(self) -> Tensor:
+        """|0...0> behind the leading steps without parameters, as one column (or row)."""
+        state = torch.zeros(1, 2**self.entry.n_wires, dtype=COMPLEX[self.dtype], device=self.device)
+        state[0, 0] = 1
+        state = self.entry.enter(state)
+        nothing = torch.zeros(1, dtype=self.dtype, device=self.device)
+        values = Values([nothing if group.trainable else group.build(nothing)[0] for group in self.groups], {})
+        for step in self.steps:
+            if step.trainable:
+                break
+            state = step.apply(state, values, Scratch(enabled=False))
+            self.first += 1
+        return state
+
+    def _gather(self, moves: Sequence[Op], new: Layout) -> None:
+        """Carry out the permutations and the change of order in one step. Equal steps share their index."""
+        signature = tuple((op.wires, op.permutation.tobytes()) for op in moves if op.permutation is not None)
+        key = signature, self.exit, new
+        if key not in self._gathers:
+            index = gather_index(moves, self.exit, new)
+            self._gathers[key] = None if index is None else Gather(index, new.batch_last, self.device)
+        gather = self._gathers[key]
+        if gather is not None:
+            self.steps.append(gather)
+        self.exit = new
+
+    def _dense(self, blocks: Sequence[Block]) -> None:
+        order, sites = self.exit.order, []
+        for block in blocks:
+            wires = sorted(block.wires, key=order.index)
+            local = {wire: i for i, wire in enumerate(wires)}
+            placed = [(op, tuple(local[wire] for wire in op.wires)) for op in block.ops]
+            trainable = any(op.rotation is not None for op in block.ops)
+            key = len(wires), trainable
+            members = self._members.setdefault(key, [])
+            group = list(self._members).index(key)
+            sites.append(Site.of(self.exit, order.index(wires[0]), len(wires), group, len(members), trainable))
+            members.append(placed)
+        self.steps.append(Dense(sites, self.exit))
+
+
+def _of(kind: str, level: Sequence[Block]) -> list[Block]:
+    return [block for block in level if block.kind == kind]
+
+
+def _arranged(layout: Layout, blocks: Sequence[Block]) -> Layout:
+    """The layout itself if it suits the blocks, else one where each stands together, the larger ones last."""
+    ordered = sorted(blocks, key=lambda block: len(block.wires))
+    idle = [wire for wire in layout.order if not any(wire in block.wires for block in blocks)]
+    grouped = [wire for block in ordered for wire in layout.order if wire in block.wires]
+    best = Layout((*idle, *grouped), layout.batch_last)
+    return best if _awkward(best, blocks) < _awkward(layout, blocks) else layout
+
+
+def _awkward(layout: Layout, blocks: Sequence[Block]) -> tuple[int, int]:
+    """How many blocks do not stand together, and how many make narrow matrix products."""
+    apart = narrow = 0
+    for block in blocks:
+        places = sorted(layout.order.index(wire) for wire in block.wires)
+        behind = layout.n_wires - 1 - places[-1]
+        apart += places[-1] - places[0] >= len(places)
+        narrow += not layout.batch_last and 1 < 2**behind < MIN_INNER
+    return apart, narrow

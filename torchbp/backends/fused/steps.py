@@ -1,0 +1,103 @@
+"""What the steps of a plan share: the numbers they run on, the buffers they write to, the gradients they add to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torchbp.backends.fused.dense import BlockGroup
+
+
+class Values:
+    """The numbers of one evaluation: the matrices of each group of blocks, and each phase step's coefficients.
+
+    A step runs backwards on the adjoint matrices and the negative angles.
+    """
+
+    def __init__(self, products: Sequence[Tensor], coefficients: dict[int, Tensor], backwards: bool = False) -> None:
+        self.matrices = [product.unbind() for product in products]
+        self.coefficients, self.backwards = coefficients, backwards
+        self._products = products
+
+    def inverse(self) -> Values:
+        adjoint = [product.mH.resolve_conj().contiguous() for product in self._products]
+        return Values(adjoint, {number: -c for number, c in self.coefficients.items()}, backwards=True)
+
+
+class Scratch:
+    """State-sized buffers for reuse within one evaluation.
+
+    They live as long as the call: nothing is shared between calls, so nested calls and threads can't meet.
+    """
+
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled = enabled
+        self._free: list[Tensor] = []
+
+    def take(self, like: Tensor) -> Tensor | None:
+        """A buffer to write a state like this one to; None where each operation must make its own result."""
+        if not self.enabled:
+            return None
+        return self._free.pop() if self._free else torch.empty_like(like)
+
+    def give(self, buffer: Tensor) -> None:
+        if self.enabled:
+            self._free.append(buffer)
+
+
+@dataclass
+class Gradients:
+    """What the backward sweep collects: d/d(shared) and d/d(own), and the reduced matrices of dense blocks.
+
+    `shared` is (1, P), or (B, P) for one gradient per sample; None where nobody wants it.
+    """
+
+    shared: Tensor | None
+    own: Tensor | None
+    per_sample: bool
+    reduced: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def zeros(cls, needs: Sequence[bool], per_sample: bool, shared: Tensor, own: Tensor) -> Gradients:
+        rows = len(own) if per_sample else 1
+        by_shared = shared.new_zeros(rows, len(shared)) if needs[0] else None
+        return cls(by_shared, torch.zeros_like(own) if needs[1] else None, per_sample)
+
+    def wants(self, step: Step) -> bool:
+        return (self.shared is not None and step.uses_shared) or (self.own is not None and step.uses_own)
+
+    def finish(self, groups: Sequence[BlockGroup], behind: Sequence[Tensor]) -> None:
+        """Add the angles in dense blocks, once all reduced matrices are there."""
+        for g, (group, after) in enumerate(zip(groups, behind, strict=True)):
+            if self.shared is not None and group.trainable:
+                reduced = [self.reduced[g, i] for i in range(group.grid[2])]
+                (group.gradient_per_sample if self.per_sample else group.gradient)(reduced, after, self.shared)
+
+    @property
+    def by_shared(self) -> Tensor | None:
+        return self.shared if self.per_sample or self.shared is None else self.shared[0]
+
+
+class Step(ABC):
+    """One operation on a whole batch of states."""
+
+    uses_shared: bool
+    uses_own: bool
+
+    @property
+    def trainable(self) -> bool:
+        return self.uses_shared or self.uses_own
+
+    @abstractmethod
+    def apply(self, states: Tensor, values: Values, scratch: Scratch) -> Tensor:
+        """The new states, in another tensor than the given one."""
+
+    @abstractmethod
+    def collect(self, psi: Tensor, lam: Tensor, gradients: Gradients) -> None:
+        """Add this step's part of the gradient; `psi` and `lam` = d(loss)/d(psi) are those behind the step."""
