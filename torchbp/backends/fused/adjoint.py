@@ -36,19 +36,21 @@ def plain(program: Program, shared: Tensor, own: Tensor, start: Tensor | None) -
     """The same in ordinary differentiable operations."""
     plan, readout = program.prepare(shared, own, start)
     values = plan.values(plan.build(shared), shared, own)
-    return readout.read(_forward(plan, values, own, start, Scratch(enabled=False))[0])
+    final = _forward(plan, values, own, start, Scratch(enabled=False))[0]
+    return readout.read(final, readout.images(final))
 
 
 class Evaluate(Function):
     @staticmethod
     def forward(program: Program, tracked: bool, shared: Tensor, own: Tensor, start: Tensor | None) -> Any:
-        """The result, and behind it what backward needs: matrices, the final states, the stored states."""
+        """The result, and behind it what backward needs: matrices, the final states and their images, stored states."""
         plan, readout = program.prepare(shared, own, start)
         matrices = plan.build(shared)
         store = tracked and program.stores(plan, len(own))
         final, stored = _forward(plan, plan.values(matrices, shared, own), own, start, Scratch(), store)
-        result = readout.read(final)
-        return (result, *matrices, final, *stored) if tracked else (result,)
+        images = readout.images(final)
+        result = readout.read(final, images)
+        return (result, *matrices, final, *images, *stored) if tracked else (result,)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -94,11 +96,13 @@ class Adjoint(Function):
             matrices = kept[:count] if kept else plan.build(shared)
             values = plan.values(matrices, shared, own)
             if kept:
-                final, *stored = kept[count:]
+                final, *rest = kept[count:]
+                images, stored = rest[: readout.n_images], rest[readout.n_images :]
             else:
                 final, stored = _forward(plan, values, own, start, Scratch(), program.stores(plan, len(own)))
+                images = readout.images(final)
             gradients = Gradients.zeros(needs, per_sample, shared, own)
-            lam = readout.pull(final, cotangent)
+            lam = readout.pull(final, images, cotangent)
             lam = _backward(plan, values.inverse(), gradients, final, stored, lam, needs[2])
             gradients.finish(plan.groups, matrices[len(plan.groups) :])
         found = (gradients.by_shared, gradients.own, plan.entry.leave(lam) if needs[2] else None)

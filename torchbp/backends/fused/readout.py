@@ -16,12 +16,21 @@ from torchbp.circuits.observables import PauliString, PauliSum
 CACHED_NUMBERS = 2**22  # tables of an observable's coefficients up to this size are kept
 
 
+MOST_IMAGES = 4  # of a state under observables, kept from forward to backward
+
+
 class Readout(Protocol):
-    def read(self, psi: Tensor) -> Tensor:
-        """The result for each sample, from states in the plan's final layout."""
+    n_images: int
+
+    def images(self, psi: Tensor) -> list[Tensor]:
+        """What both `read` and `pull` need of states in the plan's final layout: n_images tensors of their size."""
         ...
 
-    def pull(self, psi: Tensor, cotangent: Tensor) -> Tensor:
+    def read(self, psi: Tensor, images: Sequence[Tensor]) -> Tensor:
+        """The result for each sample."""
+        ...
+
+    def pull(self, psi: Tensor, images: Sequence[Tensor], cotangent: Tensor) -> Tensor:
         """d(loss)/d(psi) in the same layout, in a tensor of its own."""
         ...
 
@@ -29,13 +38,18 @@ class Readout(Protocol):
 class States:
     """The final states themselves, (B, 2^n)."""
 
+    n_images = 0
+
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
 
-    def read(self, psi: Tensor) -> Tensor:
+    def images(self, psi: Tensor) -> list[Tensor]:
+        return []
+
+    def read(self, psi: Tensor, images: Sequence[Tensor]) -> Tensor:
         return self.layout.leave(psi)
 
-    def pull(self, psi: Tensor, cotangent: Tensor) -> Tensor:
+    def pull(self, psi: Tensor, images: Sequence[Tensor], cotangent: Tensor) -> Tensor:
         return self.layout.enter(cotangent).clone()
 
 
@@ -62,6 +76,7 @@ class Expectations:
                     entries.append((strings.setdefault(wires, len(strings)), m, coefficient))
             if rest:
                 self.others.append((m, _Image(rest, layout, dtype, device)))
+        self.n_images = len(self.others) if len(self.others) <= MOST_IMAGES else 0
         self.layout, self.n_columns = layout, len(observables)
         self.strings = ZStrings(layout, list(strings), dtype, device) if strings else None
         matrix = torch.zeros(len(strings), len(observables), dtype=torch.float64)
@@ -69,7 +84,10 @@ class Expectations:
             matrix[j, m] += coefficient
         self.matrix = matrix.to(device, dtype)
 
-    def read(self, psi: Tensor) -> Tensor:
+    def images(self, psi: Tensor) -> list[Tensor]:
+        return [image(psi) for _, image in self.others[: self.n_images]]
+
+    def read(self, psi: Tensor, images: Sequence[Tensor]) -> Tensor:
         batch = psi.shape[1] if self.layout.batch_last else len(psi)
         out = psi.real.new_zeros(batch, self.n_columns)
         if self.strings is not None:
@@ -77,17 +95,18 @@ class Expectations:
         if self.others:
             over = 0 if self.layout.batch_last else 1
             columns = list(out.unbind(1))
-            for m, image in self.others:
-                columns[m] = columns[m] + (psi.conj() * image(psi)).real.sum(over)
+            for k, (m, image) in enumerate(self.others):
+                mapped = images[k] if images else image(psi)
+                columns[m] = columns[m] + (psi.conj() * mapped).real.sum(over)
             out = torch.stack(columns, dim=1)
         return out
 
-    def pull(self, psi: Tensor, cotangent: Tensor) -> Tensor:
+    def pull(self, psi: Tensor, images: Sequence[Tensor], cotangent: Tensor) -> Tensor:
         twice = 2 * cotangent
         lam = torch.zeros_like(psi) if self.strings is None else psi * self.strings.combine(twice @ self.matrix.T)
-        for m, image in self.others:
+        for k, (m, image) in enumerate(self.others):
             factor = twice[:, m] if self.layout.batch_last else twice[:, m : m + 1]
-            lam = lam + image(psi) * factor
+            lam = lam + (images[k] if images else image(psi)) * factor
         return lam
 
 
@@ -123,17 +142,25 @@ class _Image:
             self._factors[flips] = factor() if keep else factor
 
     def __call__(self, psi: Tensor) -> Tensor:
-        total = torch.zeros_like(psi)
+        """H psi = R + i I: most strings have a real or an imaginary factor, and half the arithmetic."""
         over = 0 if self.layout.batch_last else 1
+        sums: list[Tensor | None] = [None, None]
         for flips, given in self._factors.items():
-            factor = given if isinstance(given, Tensor) else given()
             index = self._indices[flips] if flips in self._indices else self._every ^ flips
-            total = torch.addcmul(total, psi.index_select(over, index), factor)
-        return total
+            flipped = torch.view_as_real(psi.index_select(over, index))
+            for k, table in enumerate(given if isinstance(given, tuple) else given()):
+                if table is not None:
+                    factor = table.unsqueeze(-1)
+                    before = sums[k]
+                    sums[k] = flipped * factor if before is None else before.addcmul_(flipped, factor)
+        real, imaginary = (None if part is None else torch.view_as_complex(part) for part in sums)
+        if imaginary is None:
+            return torch.zeros_like(psi) if real is None else real
+        return 1j * imaginary if real is None else torch.add(real, imaginary, alpha=1j)
 
 
 class _Factor:
-    """The number that each flipped amplitude is multiplied by."""
+    """The number that each flipped amplitude is multiplied by: its real and its imaginary part, None where zero."""
 
     def __init__(
         self,
@@ -144,7 +171,7 @@ class _Factor:
     ) -> None:
         self.strings = ZStrings(layout, [wires for wires, _ in strings], dtype, device)
         coefficients = torch.tensor([[c for _, c in strings]], dtype=torch.complex128).to(device, COMPLEX[dtype])
-        self.real, self.imag = coefficients.real.contiguous(), coefficients.imag.contiguous()
+        self.parts = tuple(c.contiguous() if bool(c.any()) else None for c in (coefficients.real, coefficients.imag))
 
-    def __call__(self) -> Tensor:
-        return torch.complex(self.strings.combine(self.real), self.strings.combine(self.imag))
+    def __call__(self) -> tuple[Tensor | None, ...]:
+        return tuple(None if part is None else self.strings.combine(part) for part in self.parts)
