@@ -18,6 +18,7 @@ from torchbp.backends.base import Backend, per_sample_gradients
 from torchbp.backends.channels import Channel, GateNoise, amplitude_damping, depolarizing, phase_damping
 from torchbp.backends.density import DensityMatrixBackend
 from torchbp.backends.noise import NoiseModel
+from torchbp.backends.shots import Sampler
 from torchbp.backends.trajectories import TrajectoryBackend
 from torchbp.circuits import (
     GATES,
@@ -404,15 +405,17 @@ def test_outcome_probabilities_from_single_angles(backend: DensityMatrixBackend 
 
 
 def test_outcomes_of_many_circuits_come_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sampler that may hold two circuits at once gets what one gets that holds all five."""
     circuit = case(6, 3)[0]
-    groups = group_qubit_wise(observables_on(3)).groups
-    angles = torch.rand(5, sum(step.angle is not None for step in circuit.elementary), dtype=torch.float64)
+    sampler = Sampler(circuit, observables_on(3))
+    angles = torch.rand(5, len(sampler.kinds), dtype=torch.float64)
     start = torch.tensor(np.stack([random_state(np.random.default_rng(0), 3) for _ in range(5)]))
     backend = DensityMatrixBackend(NOISE)
-    whole = backend.outcome_probabilities(circuit, angles, start, groups)
-    monkeypatch.setattr("torchbp.backends.density.CHUNK", 2 * 4**3)
-    parts = backend.outcome_probabilities(circuit, angles, start, groups)
-    assert all(torch.allclose(a, b) for a, b in zip(whole, parts, strict=True))
+    (whole,) = sampler.outcome_probabilities(backend, angles, start)
+    monkeypatch.setattr("torchbp.backends.shots._CHUNK", 2 * 4**3)
+    parts = list(sampler.outcome_probabilities(backend, angles, start))
+    assert [len(part[0]) for part in parts] == [2, 2, 1]
+    assert all(torch.allclose(a, torch.cat(b)) for a, b in zip(whole, zip(*parts, strict=True), strict=True))
 
 
 # Trajectories

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchbp.backends.base import COMPLEX, check_capacity, initial_states
 from torchbp.backends.channels import WIDEST, Channel
 from torchbp.backends.noise import NoiseModel
-from torchbp.backends.noisy_blocks import CHUNK, Plans, Step, act, amplitudes, each_wire, permuted
+from torchbp.backends.noisy_blocks import Plans, Step, act, amplitudes, each_wire, permuted
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.circuits.grouping import MeasurementGroup
 from torchbp.circuits.observables import PauliString
@@ -102,14 +102,12 @@ class DensityMatrixBackend:
 
         Shifting single rotations, as the parameter-shift rule does, leaves the gates and so the noise as they are.
         """
-        parts = []
-        step = max(1, CHUNK >> 2 * circuit.n_wires)
-        for i in range(0, len(angles), step):
-            own = angles[i : i + step]
-            start = None if initial_state is None else initial_state[i : i + step]
-            r = self._run(circuit, self._plan(circuit, own).rows(own), start, len(own), own)
-            parts.append([self._outcomes(circuit, r, group) for group in groups])
-        return [torch.cat(chunks) for chunks in zip(*parts, strict=True)]
+        r = self._run(circuit, self._plan(circuit, angles).rows(angles), initial_state, len(angles), angles)
+        return [self._outcomes(circuit, r, group) for group in groups]
+
+    def numbers(self, n_wires: int) -> int:
+        """How many numbers one circuit's simulation holds."""
+        return 4**n_wires
 
     def _evolve(self, circuit: Circuit, x: Tensor, weights: Tensor, initial_state: Tensor | None) -> Tensor:
         """(B, 4^n) Pauli coefficients."""

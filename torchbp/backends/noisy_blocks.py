@@ -28,9 +28,6 @@ from torchbp.circuits.operations import Matrix
 
 Step = Elementary | Channel
 
-CHUNK = 2**22
-"""Numbers simulated at once where many circuits are asked for without gradients."""
-
 MOST_OPERATORS = 256
 """Channels in a row make one as long as it has no more operators than this."""
 

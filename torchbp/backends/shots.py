@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torchbp.circuits import Circuit, PauliSum, constant, weight
 from torchbp.circuits.grouping import MeasurementGroup, group_qubit_wise
 from torchbp.errors import BackendError
 
-# Amplitudes simulated at once: bounds the memory of the many circuits of a gradient.
+# Numbers simulated at once: bounds the memory of the many circuits of a gradient.
 _CHUNK = 2**22
 
 
@@ -39,6 +39,21 @@ class Shots:
     number: int
     generator: torch.Generator
     meter: ShotMeter
+
+
+@runtime_checkable
+class NoisyBackend(Protocol):
+    """A backend without states, which knows the distribution of what is read instead."""
+
+    def outcome_probabilities(
+        self, circuit: Circuit, angles: Tensor, initial_state: Tensor | None, groups: Sequence[MeasurementGroup]
+    ) -> list[Tensor]:
+        """For each group (N, 2^m) float64, from the angles (N, S) of all rotations in `circuit.elementary`."""
+        ...
+
+    def numbers(self, n_wires: int) -> int:
+        """How many numbers one circuit's simulation holds."""
+        ...
 
 
 class Sampler:
@@ -85,16 +100,16 @@ class Sampler:
 
     def outcome_probabilities(self, backend: Backend, angles: Tensor, start: Tensor | None) -> Iterator[list[Tensor]]:
         """For chunks of N circuits, the distributions (n, 2^m) of each measurement group's outcomes, float64."""
-        noisy = getattr(backend, "outcome_probabilities", None)
-        if noisy is not None:  # noise belongs to the gates as they were written, which unrolling takes apart
-            yield noisy(self.circuit, angles, start, self.grouping.groups)
-            return
-        step = max(1, _CHUNK >> self.circuit.n_wires)
+        noisy = backend if isinstance(backend, NoisyBackend) else None
+        step = max(1, _CHUNK // (noisy.numbers(self.circuit.n_wires) if noisy else 2**self.circuit.n_wires))
         for i in range(0, len(angles), step):
             chunk = angles[i : i + step]
             first = None if start is None else start[i : i + step]
-            states = backend.states(self.unrolled, chunk[:, :0], chunk, first)
-            yield [_distribution(states, self.circuit.n_wires, group) for group in self.grouping.groups]
+            if noisy is not None:  # noise belongs to the gates as they were written, which unrolling takes apart
+                yield noisy.outcome_probabilities(self.circuit, chunk, first, self.grouping.groups)
+            else:
+                states = backend.states(self.unrolled, chunk[:, :0], chunk, first)
+                yield [_distribution(states, self.circuit.n_wires, group) for group in self.grouping.groups]
 
     def outcome_values(self, device: torch.device) -> list[Tensor]:
         """For each group (2^m, M): what an outcome contributes to each observable."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from torchbp.backends.base import COMPLEX, check_capacity, initial_states
 from torchbp.backends.noise import NoiseModel
-from torchbp.backends.noisy_blocks import CHUNK, Plans, act, amplitudes, each_wire, permuted
+from torchbp.backends.noisy_blocks import Plans, act, amplitudes, each_wire, permuted
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.circuits.grouping import MeasurementGroup, group_qubit_wise
 from torchbp.errors import BackendError, InputError
@@ -108,14 +108,12 @@ class TrajectoryBackend:
 
         Shifting single rotations, as the parameter-shift rule does, leaves the gates and so the noise as they are.
         """
-        parts = []
-        step = max(1, CHUNK // (self.n_trajectories << circuit.n_wires))
-        for i in range(0, len(angles), step):
-            own = angles[i : i + step]
-            start = None if initial_state is None else initial_state[i : i + step]
-            psi = self._run(circuit, self._plan(circuit, own).rows(own), start, len(own), own)
-            parts.append([self._outcomes(circuit, psi, group).double() for group in groups])
-        return [torch.cat(chunks) for chunks in zip(*parts, strict=True)]
+        psi = self._run(circuit, self._plan(circuit, angles).rows(angles), initial_state, len(angles), angles)
+        return [self._outcomes(circuit, psi, group).double() for group in groups]
+
+    def numbers(self, n_wires: int) -> int:
+        """How many numbers one circuit's simulation holds."""
+        return self.n_trajectories << n_wires
 
     def _evolve(self, circuit: Circuit, x: Tensor, weights: Tensor, initial_state: Tensor | None) -> Tensor:
         """(T, B, 2^n) final states of the trajectories, not normalized."""
