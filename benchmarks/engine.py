@@ -163,10 +163,7 @@ def pennylane(name: str, method: str) -> Callable[[Circuit, int], Run]:
         @qml.qnode(qml.device(name, wires=n), interface="torch", diff_method=method)
         def node(x: Tensor, weights: Tensor) -> list[object]:
             for op in circuit.operations:
-                angles = [
-                    weights[p.indices[0]] if p.kind == "weight" else x[..., p.indices[0]]
-                    for p in op.parameters
-                ]
+                angles = [weights[p.indices[0]] if p.kind == "weight" else x[..., p.indices[0]] for p in op.parameters]
                 gates[op.gate.name](*angles, wires=list(op.wires))
             return [qml.expval(qml.PauliZ(wire)) for wire in range(n)]
 
@@ -181,9 +178,7 @@ def pennylane(name: str, method: str) -> Callable[[Circuit, int], Run]:
     return build
 
 
-PEERS: dict[
-    str, tuple[str, Callable[[Circuit, int], Run]]
-] = {  # name: (the module it needs, how it is built)
+PEERS: dict[str, tuple[str, Callable[[Circuit, int], Run]]] = {  # name: (the module it needs, how it is built)
     "TorchQuantum": ("torchquantum", torchquantum),
     "PennyLane default.qubit": ("pennylane", pennylane("default.qubit", "backprop")),
     "PennyLane lightning.qubit": ("pennylane_lightning", pennylane("lightning.qubit", "adjoint")),
@@ -223,18 +218,14 @@ def compare(ours: Callable[[], object], others: dict[str, Run], seconds: float) 
         times["fused"].append(timed(ours, repeats))
         for name, run in others.items():
             times[name].append(timed(run))
-    ratios = {
-        name: quartiles([b / a for a, b in zip(times["fused"], times[name], strict=True)]) for name in others
-    }
+    ratios = {name: quartiles([b / a for a, b in zip(times["fused"], times[name], strict=True)]) for name in others}
     return {
         "ms": {name: [1e3 * t for t in quartiles(values)] for name, values in times.items()},
         "ratio": ratios,
     }
 
 
-def contest(
-    circuit: Circuit, batch: int, peers: dict[str, Callable[[Circuit, int], Run]], seconds: float
-) -> dict:
+def contest(circuit: Circuit, batch: int, peers: dict[str, Callable[[Circuit, int], Run]], seconds: float) -> dict:
     ours, others = fused(circuit, batch), {}
     first_call = timed(ours)
     for name, build in peers.items():
@@ -249,9 +240,7 @@ def part_hardware_efficient(seconds: float, quick: bool) -> dict[str, object]:
         names = ["TorchQuantum", *(["PennyLane default.qubit"] if n <= 16 else ["PennyLane lightning.qubit"])]
         if n in (4, 10) and not quick:
             names = list(PEERS)
-        rows[f"n={n} L={depth} B={batch}"] = contest(
-            layered(n, depth), batch, installed_peers(names), seconds
-        )
+        rows[f"n={n} L={depth} B={batch}"] = contest(layered(n, depth), batch, installed_peers(names), seconds)
         show(rows)
     return rows
 
@@ -370,15 +359,11 @@ PARTS: dict[str, Callable[[float, bool], dict[str, object]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, a second each")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--out", type=Path, default=Path("engine.json"))
-    parser.add_argument(
-        "--threads", type=int, help="torch's own choice if left out; 1 is steadier on a busy machine"
-    )
+    parser.add_argument("--threads", type=int, help="torch's own choice if left out; 1 is steadier on a busy machine")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)

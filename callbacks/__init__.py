@@ -1,5 +1,6 @@
 """Lightning callbacks that watch and treat the quantum layers, one file each."""
 
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
+from torchbp.callbacks.plateau_detector import PlateauDetector
 
-__all__ = ["GradientSNRMonitor"]
+__all__ = ["GradientSNRMonitor", "PlateauDetector"]

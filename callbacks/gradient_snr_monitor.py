@@ -9,56 +9,70 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback
-from torch import Tensor, nn
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
 
 from torchbp.callbacks.isolation import LossFunction, training_loss
 from torchbp.callbacks.measurement import History, Measurement
-from torchbp.errors import InputError, TorchBPError
+from torchbp.errors import InputError, PreconditionError, TorchBPError
 from torchbp.gradients.groups import WeightGroup, find_groups
-from torchbp.gradients.microbatch import SOURCE, batch_size, microbatch_gradients, split_batch
-from torchbp.gradients.stats import GradientStatistics, LayerSummary, summarize
+from torchbp.gradients.microbatch import batch_size, n_parts, smallest_part
+from torchbp.gradients.probe import SourceName, check_source, measure, unfit_batch
+from torchbp.gradients.source import Measured
+from torchbp.gradients.stats import GradientStatistics, LayerSummary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARDING = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
+MAX_HISTORY = 1000
+"""Measurements kept in memory and in checkpoints. Above that, every second of them goes; loggers have them all."""
 
 
 class GradientSNRMonitor(Callback):
     """Logs the gradient signal-to-noise ratio of every layer, and changes nothing.
 
-    Every `every_n_steps` optimizer steps, before the step, it splits the batch at hand, takes the gradient of every
-    part (source `microbatch`) and logs for each layer SNR, median magnitude, variance and the p-value of "no
-    gradient" (defined in `torchbp.gradients.stats`) to every logger of the trainer. Weights, buffers, optimizer,
-    random states and logs are bit for bit those of a run without it.
+    Every `every_n_steps` optimizer steps, before the step, it takes samples of the gradient from the batch at hand
+    and logs for each layer SNR, median magnitude, variance and the p-value of "no gradient" (defined in
+    `torchbp.gradients.stats`) to every logger of the trainer. Weights, buffers, optimizer, random states and logs are
+    bit for bit those of a run without it.
 
     Layers are found by themselves: each layer of the circuit in a `torchbp.QuantumLayer`, TorchQuantum's modules in
     existing code, and every classical module with parameters of its own, see `find_groups`.
 
-    `EarlyStopping` and `ModelCheckpoint` can monitor "torchbp/microbatch/snr_min", "..._median" and "..._max", the
-    SNR over the quantum layers (ratios, not decibels).
+    `EarlyStopping` and `ModelCheckpoint` can monitor "torchbp/<source>/snr_min", "..._median" and "..._max", the SNR
+    over the quantum layers (ratios, not decibels); name the source then.
 
     Works in a Trainer of `lightning` and of `pytorch_lightning` (there, in a list: `callbacks=[monitor]`).
 
     Args:
         every_n_steps: optimizer steps from one measurement to the next; the first step is measured.
-        n_microbatches: parts of the batch K, at least 2. The SNR is that of the whole batch. One reading scatters
-            widely (with K = 8, four in five readings of a single weight's true 3 lie between 1.7 and 5.4, by the
-            noncentral t distribution), so look at layers and trends. A batch of fewer samples is split into single
-            samples; BatchNorm gets two samples at least.
+        source: where the samples come from. "per_sample": the batch's samples, exact, from one forward and backward
+            of the model and one more pass of each quantum layer. "microbatch": the gradients of parts of the batch,
+            for any model. "auto": `per_sample` where that can measure the quantum layers, else `microbatch`, and the
+            reason is printed once a fit. Either way the SNR is that of the whole batch's gradient.
+        n_microbatches: parts of the batch K for the source `microbatch`, at least 2. One reading scatters widely
+            (with K = 8, four in five readings of a single weight's true 3 lie between 1.7 and 5.4, by the noncentral
+            t distribution), so look at layers and trends. A batch of fewer samples is split into single samples;
+            BatchNorm gets two samples at least.
         loss_fn: `(module, batch) -> loss`, where the loss of `training_step` is not the one to look at, or can't be
             evaluated on a part of a batch.
         heatmap: draw the heatmap for TensorBoard, about ten times a run.
         groups: which weights form a layer, instead of `find_groups`.
 
+    Attributes:
+        history: the measurements so far, the older ones thinned out from `MAX_HISTORY` on.
+        statistics: of every layer at the last measurement, weight by weight; not saved.
+
     Raises:
         InputError: `every_n_steps` below 1 or `n_microbatches` below 2; or, as the fit starts, a strategy that
             shards the gradients (FSDP, DeepSpeed).
+        UnknownNameError: no such source.
 
     What it does not show: a low SNR alone is no barren plateau, a converged model has one too; and it belongs to
-    this batch size. A measurement costs
-    K training steps on batches of 1/K of the size: with few wires, where a step takes its time whatever the batch,
-    nearly K steps.
+    this batch size. `per_sample` takes a loss that is a mean over samples. A measurement costs about two training
+    steps from `per_sample`; from `microbatch` K steps on batches of 1/K of the size, which with few wires, where a
+    step takes its time whatever the batch, is nearly K steps.
     """
 
     def __init__(
@@ -66,6 +80,7 @@ class GradientSNRMonitor(Callback):
         every_n_steps: int = 50,
         n_microbatches: int = 8,
         *,
+        source: SourceName = "auto",
         loss_fn: LossFunction | None = None,
         heatmap: bool = True,
         groups: Callable[[nn.Module], list[WeightGroup]] = find_groups,
@@ -75,11 +90,12 @@ class GradientSNRMonitor(Callback):
             raise InputError(f"every_n_steps is at least 1, got {every_n_steps}.")
         if n_microbatches < 2:
             raise InputError(f"A spread takes two samples: n_microbatches is at least 2, got {n_microbatches}.")
-        self.every_n_steps, self.n_microbatches = every_n_steps, n_microbatches
+        check_source(source)
+        self.every_n_steps, self.n_microbatches, self.source = every_n_steps, n_microbatches, source
         self.loss_fn, self.draw_heatmap, self.groups = loss_fn, heatmap, groups
         self.history: list[Measurement] = []
         self.statistics: dict[str, GradientStatistics] = {}
-        """Of every layer at the last measurement, weight by weight; not saved."""
+        self._source: SourceName = source  # the one that "auto" has come to in this fit
         self._steps = 0
         self._warned: set[str] = set()
         self._boards: dict[int, Any] = {}
@@ -101,7 +117,7 @@ class GradientSNRMonitor(Callback):
 
     @property
     def state_key(self) -> str:
-        return f"torchbp.GradientSNRMonitor.{SOURCE}"
+        return f"torchbp.GradientSNRMonitor.{self.source}"
 
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self._steps, "history": History.of(self.history).state_dict()}
@@ -120,6 +136,7 @@ class GradientSNRMonitor(Callback):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         self._boards = {}
+        self._source = self.source
         groups = self.groups(pl_module)
         if not any(group.kind == "quantum" for group in groups):
             self._warn(trainer, "no quantum layer", _no_quantum_layer(pl_module))
@@ -145,51 +162,78 @@ class GradientSNRMonitor(Callback):
     def _measure(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> list[LayerSummary]:
         if any(nn.parameter.is_lazy(p) for p in module.parameters()):  # they take shape in the first forward
             return []
-        groups, world = self.groups(module), trainer.world_size
-        n = n_parts(batch_size(batch) or 0, self.n_microbatches, _smallest_part(module))
-        if world > 1:  # the training step may communicate: all ranks must run it equally often
-            n = int(trainer.strategy.reduce(torch.tensor(n, device=module.device), reduce_op="min"))
+        groups, world, smallest = self.groups(module), trainer.world_size, smallest_part(module)
+
+        def least(number: int) -> int:  # the training step may communicate: all ranks must run it equally often
+            if world == 1:
+                return number
+            return int(trainer.strategy.reduce(torch.tensor(number, device=module.device), reduce_op="min"))
+
+        n = least(n_parts(batch_size(batch) or 0, self.n_microbatches, smallest))
         if n * world < 2:
-            self._warn(trainer, "unfit batch", _unfit_batch(batch, _smallest_part(module)))
+            self._warn(
+                trainer,
+                "unfit batch",
+                f"GradientSNRMonitor can't measure on some batches and skips them. {unfit_batch(batch, smallest)}",
+            )
             return []
-        samples = self._samples(trainer, module, batch, batch_idx, groups, n)
-        statistics = GradientStatistics.from_samples(samples)
+        measured = self._probe(trainer, module, batch, batch_idx, groups, least)
+        statistics = measured.statistics
         if world > 1:
             statistics = statistics.reduce(lambda t: trainer.strategy.reduce(t, reduce_op="sum"))
-        if "probe failed" not in self._warned and not bool(statistics.count.any()):
+        any_sample = bool(statistics.count.any())
+        if "probe failed" not in self._warned and not any_sample:
             self._warn(
                 trainer,
                 "no gradient",
                 "GradientSNRMonitor got no finite gradient: the training step returned no loss, the loss is NaN or "
                 "infinite, or nothing is trainable. Such batches are skipped.",
             )
-        parts = statistics.split([len(group) for group in groups])
-        if bool(statistics.count.any()):
+        measured = Measured(measured.source, statistics)
+        if any_sample:
+            parts = statistics.split([len(group) for group in groups])
             self.statistics = {group.name: part for group, part in zip(groups, parts, strict=True)}
-        return [summarize(s, g.name, g.kind, SOURCE, g.n_weights) for s, g in zip(parts, groups, strict=True)]
+        return measured.summaries(groups)
 
-    def _samples(
-        self, trainer: Any, module: Any, batch: Any, batch_idx: int, groups: list[WeightGroup], n: int
-    ) -> Tensor:
+    def _probe(
+        self,
+        trainer: Any,
+        module: Any,
+        batch: Any,
+        batch_idx: int,
+        groups: list[WeightGroup],
+        least: Callable[[int], int],
+    ) -> Measured:
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         scale = 1.0 if scaler is None else scaler.get_scale()
         try:
             with torch.enable_grad(), training_loss(trainer, module, batch_idx, self.loss_fn) as loss:
-                return microbatch_gradients(loss, groups, split_batch(batch, n), scale)
+                found = measure(module, loss, batch, groups, self._source, self.n_microbatches, scale, least)
         except Exception as error:
             if trainer.fast_dev_run:  # that is what it is for
                 raise
             advice = "" if isinstance(error, TorchBPError) else " loss_fn=(module, batch) -> loss may help."
+            if isinstance(error, PreconditionError):
+                advice = ' source="microbatch" measures any model.'
             self._warn(
                 trainer,
                 "probe failed",
-                f"GradientSNRMonitor can't evaluate the training step on a part of a batch, and skips it: "
+                f"GradientSNRMonitor can't evaluate the training step by itself, and skips it: "
                 f"{type(error).__name__}: {error}{advice}",
             )
-            return torch.full((1, sum(map(len, groups))), torch.nan, device=module.device)
+            nothing = torch.full((1, sum(map(len, groups))), torch.nan, device=module.device)
+            return Measured(self._source, GradientStatistics.from_samples(nothing))
+        if self._source == "auto" and found.source == "microbatch":  # and stays so: numbers of two sources don't mix
+            self._source = "microbatch"
+            rank_zero_info(f"GradientSNRMonitor measures from micro-batches: {found.reason or 'so do other ranks'}.")
+        for name, why in found.unmeasured.items():
+            self._say_once(name, f"GradientSNRMonitor does not measure {name} from single samples: {why}.")
+        return found
 
     def _record(self, trainer: Any, module: Any, measurement: Measurement) -> None:
         self.history.append(measurement)
+        if len(self.history) > MAX_HISTORY:
+            self.history = self.history[-1::-2][::-1]
         if not trainer.barebones:
             module.log_dict(measurement.summary(), on_step=True, on_epoch=False, logger=False, batch_size=1)
         if not trainer.is_global_zero or trainer.fast_dev_run:
@@ -216,15 +260,15 @@ class GradientSNRMonitor(Callback):
             return None
         return self._boards.setdefault(id(logger), TensorBoardLog(logger))
 
+    def _say_once(self, occasion: str, message: str) -> None:
+        if occasion not in self._warned:
+            rank_zero_info(message)
+        self._warned.add(occasion)
+
     def _warn(self, trainer: Any, occasion: str, message: str) -> None:
         if occasion not in self._warned and trainer.is_global_zero:
             warnings.warn(message, stacklevel=2)
         self._warned.add(occasion)
-
-
-def n_parts(size: int, wanted: int, smallest: int) -> int:
-    """Into how many parts to split a batch: as many as wanted, as long as each has `smallest` samples."""
-    return min(wanted, size // smallest)
 
 
 def picture_due(epoch: int, max_epochs: int | None) -> bool:
@@ -232,21 +276,6 @@ def picture_due(epoch: int, max_epochs: int | None) -> bool:
     if max_epochs is None or max_epochs < 1:
         return epoch > 0 and epoch & (epoch - 1) == 0
     return epoch > 0 and (epoch % -(-max_epochs // 10) == 0 or epoch == max_epochs)
-
-
-def _smallest_part(module: nn.Module) -> int:
-    norms = nn.modules.batchnorm._BatchNorm
-    return 2 if any(isinstance(m, norms) and m.training for m in module.modules()) else 1
-
-
-def _unfit_batch(batch: Any, smallest: int) -> str:
-    size = batch_size(batch)
-    if size is None:
-        return f"GradientSNRMonitor finds no tensor to split in a batch of type {type(batch).__name__}, and skips it."
-    return (
-        f"GradientSNRMonitor can't measure on a batch of {size}: a spread takes two parts of at least {smallest} "
-        "each. Such batches are skipped."
-    )
 
 
 def _no_quantum_layer(module: nn.Module) -> str:

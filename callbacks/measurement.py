@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torchbp.gradients.stats import RESOLVED, LayerSummary
+from torchbp.gradients.table import layer_table
 
 COLUMNS = tuple(field.name for field in fields(LayerSummary) if field.name not in ("name", "kind", "source"))
 """The numbers of a layer, in the order of the columns of `History`."""
@@ -54,33 +55,8 @@ class Measurement:
 
     def report(self) -> str:
         """A Markdown table of the layers, quantum ones first, aligned so that it reads well in a terminal too."""
-        head = f"Step {self.step}, source `{self.source}`; an SNR of {RESOLVED:g} or more is measurable.\n\n"
-        names = (
-            "layer",
-            "kind",
-            "weights",
-            "samples",
-            "SNR",
-            "median abs(g)",
-            "variance",
-            "SNR > 3",
-            "p (no gradient)",
-        )
-        rows = [
-            (
-                layer.name,
-                layer.kind,
-                str(layer.n_weights),
-                str(layer.n_samples),
-                f"{layer.snr:.3g}",
-                f"{layer.median_abs:.2e}",
-                f"{layer.variance:.2e}",
-                _percent(layer.resolved),
-                f"{layer.p_value:.2g}",
-            )
-            for layer in sorted(self.layers, key=lambda layer: layer.kind != "quantum")
-        ]
-        return head + _markdown(names, rows, text_columns=2)
+        head = f"Step {self.step}, source `{self.source}`; an SNR of {RESOLVED:g} or more is measurable."
+        return f"{head}\n\n{layer_table(self.layers)}"
 
 
 @dataclass(frozen=True)
@@ -139,16 +115,3 @@ def _summary(layer: tuple[str, str, str], row: list[float]) -> LayerSummary:
     numbers: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
     counts = {key: int(numbers[key]) for key in ("n_weights", "n_samples")}
     return LayerSummary(**{"name": layer[0], "kind": layer[1], "source": layer[2]} | numbers | counts)
-
-
-def _percent(share: float) -> str:
-    return "nan" if math.isnan(share) else f"{share:.0%}"
-
-
-def _markdown(names: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int) -> str:
-    """A table whose first columns are text (left) and the others numbers (right)."""
-    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
-    sides = ["<" if i < text_columns else ">" for i in range(len(names))]
-    rule = ["-" * w if side == "<" else "-" * (w - 1) + ":" for w, side in zip(widths, sides, strict=True)]
-    padded = [[f"{c:{s}{w}}" for c, s, w in zip(row, sides, widths, strict=True)] for row in (names, *rows)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (padded[0], rule, *padded[1:]))

@@ -40,6 +40,9 @@ warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
+torch.set_num_threads(1)  # tensors this small gain nothing from more, and wait for them on a busy machine
+
+
 def main(epochs: int, logs: Path) -> float:
     L.seed_everything(0, verbose=False)
     train, val, test = digits(batch_size=32)

@@ -126,9 +126,7 @@ def random_circuit(
     return circuit
 
 
-def _random_angle(
-    rng: np.random.Generator, n_features: int, shared: Sequence[Parameter]
-) -> Parameter | float:
+def _random_angle(rng: np.random.Generator, n_features: int, shared: Sequence[Parameter]) -> Parameter | float:
     kinds = ["constant", "weight"] + ["shared"] * bool(shared) + ["feature", "product"] * bool(n_features)
     kind = kinds[rng.integers(len(kinds))]
     if kind == "constant":

@@ -51,9 +51,7 @@ def gates(circuit: Circuit) -> list[tuple[str, tuple[int, ...]]]:
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-@pytest.mark.parametrize(
-    ("name", "n_wires"), [(name, n) for name in WEIGHTS for n in range(LEAST.get(name, 1), 5)]
-)
+@pytest.mark.parametrize(("name", "n_wires"), [(name, n) for name in WEIGHTS for n in range(LEAST.get(name, 1), 5)])
 def test_weights_and_layers(name: str, n_wires: int, depth: int) -> None:
     """Oracle: numbers of weights by formula; weights are numbered in the order of the gates."""
     build, expected = WEIGHTS[name]

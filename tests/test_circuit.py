@@ -135,9 +135,7 @@ def test_inverse(seed: int) -> None:
     x, weights = sample(circuit, seed)
     undone = dense_unitary(circuit.inverse(), x, weights)
     np.testing.assert_allclose(undone, dense_unitary(circuit, x, weights).conj().T, atol=1e-10)
-    assert [str(op) for op in circuit.inverse().inverse().operations] == [
-        str(op) for op in circuit.operations
-    ]
+    assert [str(op) for op in circuit.inverse().inverse().operations] == [str(op) for op in circuit.operations]
 
 
 def test_inverse_reverses_the_layers() -> None:

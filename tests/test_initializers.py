@@ -98,9 +98,7 @@ IDENTITIES = {
     "one block": mirrored(strongly_entangling(3, 2)),
     "shared weights": mirrored(qcnn(3)),
     "scaled weights": mirrored(qaoa(PauliSum({"Z0 Z1": 0.3, "Z2": 2.0}), 3, 2)),
-    "inverse gates": mirrored(
-        Circuit(3).append("rx", 0, 2 * W + 1, inverse=True).append("crot", (0, 1), 0.1, W, W)
-    ),
+    "inverse gates": mirrored(Circuit(3).append("rx", 0, 2 * W + 1, inverse=True).append("crot", (0, 1), 0.1, W, W)),
     "a block of blocks": mirrored(mirrored(hardware_efficient(3, 1)) * 2),
     "unpickled": copy.deepcopy(BLOCKS),
 }
@@ -134,9 +132,7 @@ def test_an_identity_on_an_eigenstate_has_no_gradient() -> None:
     for circuit, stationary in ((block, True), (start + block, False)):
         weights = initialize("identity_blocks", circuit, seeded()).double().numpy()
         points = weights + step * np.concatenate([np.eye(len(weights)), -np.eye(len(weights))])
-        up, down = np.split(
-            dense_expectations(circuit, [energy], np.zeros((len(points), 0)), points)[:, 0], 2
-        )
+        up, down = np.split(dense_expectations(circuit, [energy], np.zeros((len(points), 0)), points)[:, 0], 2)
         gradient = (up - down) / (2 * step)
         assert (np.abs(gradient).max() < 1e-8) == stationary
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from torchbp import Circuit, PauliSum, QuantumLayer, feature, weight
 from torchbp._torchquantum import QuantumDevice, QuantumModule, tq
+from torchbp.backends import DensityMatrixBackend, NoiseModel
 from torchbp.circuits import amplitude_encoding, angle_encoding, hardware_efficient, local_z
 from torchbp.errors import BackendError, CapacityError, CircuitError, InputError, UnknownNameError
 
@@ -207,6 +208,18 @@ def test_layers_that_cannot_be() -> None:
         CapacityError, match=r"Simulating 60 wires for a batch of 1 takes about .* GiB, and this machine"
     ):
         QuantumLayer(hardware_efficient(60, 1), local_z(60))
+
+
+def test_noise_of_a_layer_and_of_its_backend() -> None:
+    """A noisy backend is the layer's noise, and there is only one."""
+    noise = NoiseModel(depolarizing_1q=0.1)
+    layer = make(backend=DensityMatrixBackend(noise))
+    assert layer.noise is noise
+    with layer.noiseless():
+        torch.testing.assert_close(layer(features(2)), make()(features(2)))
+    torch.testing.assert_close(layer(features(2)), make(noise=noise)(features(2)))
+    with pytest.raises(BackendError, match="'density' has a noise model of its own: give noise= or such a backend"):
+        make(backend=DensityMatrixBackend(noise), noise=noise)
 
 
 def test_a_failed_layer_leaves_its_circuit_open() -> None:

@@ -31,20 +31,14 @@ def test_matrix(seed: int) -> None:
     """Oracle: Qiskit's SparsePauliOp, whose labels begin with the most significant qubit, as wire 0 is."""
     terms = random_sum(np.random.default_rng(seed), 3)
     ours = PauliSum({sparse(text): c for text, c in terms.items()})
-    np.testing.assert_allclose(
-        ours.matrix(3), SparsePauliOp.from_list(list(terms.items())).to_matrix(), atol=1e-12
-    )
+    np.testing.assert_allclose(ours.matrix(3), SparsePauliOp.from_list(list(terms.items())).to_matrix(), atol=1e-12)
     assert np.abs(np.linalg.eigvalsh(ours.matrix(3))).max() <= ours.bound + 1e-12
 
 
 def test_algebra() -> None:
     """Oracle: the dense matrices."""
-    a, b = (
-        PauliSum({sparse(t): c for t, c in random_sum(np.random.default_rng(s), 2).items()}) for s in (0, 1)
-    )
-    np.testing.assert_allclose(
-        (a - 2 * b + -a * 0.5).matrix(2), 0.5 * a.matrix(2) - 2 * b.matrix(2), atol=1e-12
-    )
+    a, b = (PauliSum({sparse(t): c for t, c in random_sum(np.random.default_rng(s), 2).items()}) for s in (0, 1))
+    np.testing.assert_allclose((a - 2 * b + -a * 0.5).matrix(2), 0.5 * a.matrix(2) - 2 * b.matrix(2), atol=1e-12)
 
 
 def test_reading() -> None:
@@ -74,9 +68,7 @@ def test_z_observables() -> None:
     np.testing.assert_array_equal(np.diag(global_z(3).matrix(3)).real, signs.prod(axis=1))
 
 
-@pytest.mark.parametrize(
-    ("n", "periodic", "bonds"), [(2, False, 1), (2, True, 1), (4, False, 3), (4, True, 4)]
-)
+@pytest.mark.parametrize(("n", "periodic", "bonds"), [(2, False, 1), (2, True, 1), (4, False, 3), (4, True, 4)])
 def test_chains(n: int, periodic: bool, bonds: int) -> None:
     """Oracle: number of terms; the coefficients by hand."""
     terms = dict(tfim(n, coupling=2.0, field=0.5, periodic=periodic).terms)

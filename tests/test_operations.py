@@ -142,9 +142,7 @@ def test_gates_on_any_number_of_wires(k: int) -> None:
 
 def test_cu2_is_the_controlled_u2() -> None:
     """Oracle: the block matrix of the table's own u2, which equals Qiskit's."""
-    np.testing.assert_allclose(
-        GATES["cu2"].matrix(0.3, -1.2), controlled(GATES["u2"].matrix(0.3, -1.2)), atol=1e-12
-    )
+    np.testing.assert_allclose(GATES["cu2"].matrix(0.3, -1.2), controlled(GATES["u2"].matrix(0.3, -1.2)), atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "k"), SIZES)
@@ -161,9 +159,7 @@ def test_rotation_is_the_exponential_of_its_generator(name: str, k: int) -> None
     generator = GATES[name].generator
     assert generator is not None
     for angle in (-4.0, 0.0, 0.3, 2.0, 7.0):
-        np.testing.assert_allclose(
-            GATES[name].matrix(angle, n_wires=k), expm(generator(k), angle), atol=1e-12
-        )
+        np.testing.assert_allclose(GATES[name].matrix(angle, n_wires=k), expm(generator(k), angle), atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "k"), ROTATIONS)

@@ -23,7 +23,7 @@ def layer(name: str = "q/layer0", kind: str = "quantum", snr: float = 5.0, gradi
 
 
 def trend(start: float = 1.0, now: float = 1.0, slope: float = 0.0, p: float = 0.5, **rest: object) -> LossTrend:
-    return replace(LossTrend(start, now, min(start, now), slope, p, 0.01, 0.0, True), **rest)  # type: ignore[arg-type]
+    return replace(LossTrend(start, now, slope, p, 0.01, 0.0, 0.0, 0.5, True), **rest)  # type: ignore[arg-type]
 
 
 STUCK = Evidence(100, (layer(snr=0.7, gradient=1e-4),), trend(), scale=1.0)
@@ -50,12 +50,16 @@ STORIES = {
         Verdict.LOCAL_MINIMUM,
     ),
     "target reached": (replace(STUCK, loss=trend(now=0.1), target=0.2, concentration=VARIED), Verdict.CONVERGED),
+    "no progress in the window, some in half of the run": (
+        replace(STUCK, loss=trend(now=0.7, half_change=-0.05, half_p_falling=1e-4), concentration=VARIED),
+        Verdict.HEALTHY,
+    ),
     "fallen far, and nothing better anywhere": (
         replace(STUCK, loss=trend(now=0.1), concentration=VARIED, landscape=MINIMUM),
         Verdict.CONVERGED,
     ),
     "clear gradients that flip": (
-        replace(STUCK, layers=(layer(snr=20),), sign_flips=0.6),
+        replace(STUCK, layers=(layer(snr=20),), loss=trend(noise=0.3), sign_flips=0.6),
         Verdict.OSCILLATING,
     ),
     "the reference circuit moved": (replace(LEARNING, drift=9.0), Verdict.DRIFTING),
@@ -65,6 +69,10 @@ STORIES = {
     ),
     "not a number": (replace(LEARNING, loss=trend(finite=False)), Verdict.DIVERGING),
     "an explosion": (replace(STUCK, loss=trend(start=1.0, now=9.0)), Verdict.DIVERGING),
+    "a small head, whose loss wanders by many times its scale": (
+        replace(STUCK, loss=trend(start=2.3, now=2.4), scale=0.005, concentration=VARIED),
+        Verdict.LOCAL_MINIMUM,
+    ),
     # The traps.
     "converged, its gradient smaller than a plateau's": (
         replace(
@@ -89,6 +97,16 @@ STORIES = {
             STUCK, layers=(layer(snr=math.nan, gradient=0.0),), concentration=replace(FLAT, near=0.08), landscape=TRAP
         ),
         Verdict.LOCAL_MINIMUM,
+    ),
+    "converged in a gorge of a flat landscape": (
+        replace(
+            STUCK, loss=trend(now=0.4), concentration=FLAT, landscape=LossLandscape(0.4, 1.0, 0.01, share_better=0.0)
+        ),
+        Verdict.CONVERGED,
+    ),
+    "signs flip at the bottom, and do no harm": (
+        replace(STUCK, loss=trend(now=0.1), sign_flips=0.9, concentration=VARIED, landscape=MINIMUM),
+        Verdict.CONVERGED,
     ),
     "a plateau behind shot noise": (
         replace(STUCK, concentration=FLAT, shots=ShotSignal(100, 0.01, 9e6)),

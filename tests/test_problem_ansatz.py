@@ -70,14 +70,10 @@ def test_hamiltonian_variational(name: str) -> None:
 def test_a_small_step_is_the_hamiltonians_evolution() -> None:
     """Oracle: exp(-i t H) up to the splitting error of order t^2."""
     circuit, time = hamiltonian_variational(tfim(3), 3, depth=1), 1e-4
-    np.testing.assert_allclose(
-        dense_unitary(circuit, (), [time] * 2), expm(tfim(3).matrix(3), time), atol=20 * time**2
-    )
+    np.testing.assert_allclose(dense_unitary(circuit, (), [time] * 2), expm(tfim(3).matrix(3), time), atol=20 * time**2)
 
 
-@pytest.mark.parametrize(
-    "cost", [maxcut([(0, 1), (1, 2, 0.5), (2, 0)]), PauliSum({"Z0 Z1 Z2": 0.7, "Z1": -0.3})]
-)
+@pytest.mark.parametrize("cost", [maxcut([(0, 1), (1, 2, 0.5), (2, 0)]), PauliSum({"Z0 Z1 Z2": 0.7, "Z1": -0.3})])
 def test_qaoa(cost: PauliSum) -> None:
     """Oracle: dense exponentials of cost and mixer on |+++>, up to the phase of the constant term."""
     circuit = qaoa(cost, 3, depth=3)

@@ -12,6 +12,7 @@ __all__ = [
     "TorchBPError",
     "__version__",
     "feature",
+    "probe",
     "torchquantum",
     "weight",
 ]
@@ -22,6 +23,7 @@ _HOMES = {
     "QuantumLayer": "torchbp.layer",
     "TorchBPError": "torchbp.errors",
     "feature": "torchbp.circuits",
+    "probe": "torchbp.gradients.probe",
     "torchquantum": "torchbp._torchquantum",
     "weight": "torchbp.circuits",
 }
@@ -29,6 +31,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from torchbp.circuits import Circuit, PauliSum, feature, weight
     from torchbp.errors import TorchBPError
+    from torchbp.gradients.probe import probe
     from torchbp.layer import QuantumLayer
 else:  # hidden from type checkers, which would take any name at all for one of ours
 

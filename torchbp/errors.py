@@ -18,6 +18,10 @@ class InputError(TorchBPError, ValueError):
     """A tensor whose shape, type or values do not fit the layer it was given to."""
 
 
+class PreconditionError(TorchBPError, ValueError):
+    """A method whose conditions the model or its data do not meet."""
+
+
 class UnknownNameError(TorchBPError, ValueError):
     """A string that names none of the known gates, backends, strategies, ..."""
 

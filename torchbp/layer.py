@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,9 @@ from torchbp.backends.shots import Sampler, ShotMeter, Shots
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
-from torchbp.errors import CircuitError, InputError
+from torchbp.errors import BackendError, CircuitError, InputError
+from torchbp.sharing import SharedWeights, values_at
+from torchbp.translation import translate
 
 if TYPE_CHECKING:
     from torchbp._torchquantum import QuantumDevice
@@ -81,19 +83,94 @@ class QuantumLayer(QuantumModule):
             )
         measured = local_z(circuit.n_wires) if observables is None else observables
         self.observables = as_observables(measured, circuit.n_wires)
-        self._pure = resolve_backend(backend)
-        self.backend = self._pure if noise is None else DensityMatrixBackend(noise)
-        self.noise = noise
+        self._pure, self.backend, self.noise = _with_noise(resolve_backend(backend), noise)
+        # An attribute of the module, where those who restore random states look for generators.
+        self.backend_generator = getattr(self.backend, "generator", None)
         check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
         weights = initialize(init, circuit, generator)
         self.circuit = circuit.freeze()
-        self.n_wires, self._n_features = circuit.n_wires, circuit.n_features
-        self.weights = nn.Parameter(weights)
+        self.n_wires = circuit.n_wires
+        self._n_features = self._n_read = circuit.n_features  # a translated module may take more than it reads
+        self._shared: SharedWeights | None = None
+        self.register_parameter("weights", nn.Parameter(weights))
         self.shots = shots
         seed = torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu")
         self.shot_generator = torch.Generator().manual_seed(int(seed))
         self._meter = ShotMeter()
         self._sampler: Sampler | None = None
+
+    @classmethod
+    def from_torchquantum(
+        cls,
+        module: nn.Module,
+        observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
+        *,
+        n_wires: int | None = None,
+        example: Tensor | None = None,
+        backend: str | Backend = "fused",
+        shots: int | None = None,
+        noise: NoiseModel | None = None,
+        generator: torch.Generator | None = None,
+    ) -> QuantumLayer:
+        """A layer that does what a TorchQuantum module does, with the module's own parameters.
+
+        A copy of the module is run twice, and the gates it applies are written down: operators, layers, encoders,
+        n-local circuits, functions such as `tqf.rx`, and modules of one's own that call them. The layer's parameters
+        are the module's, under the same names: to train one is to train the other, an optimizer sees each once, and a
+        checkpoint of the module fits the layer. `weights` puts those that the circuit reads together, in the order of
+        the circuit. The circuit's layers are named after the submodules that apply trainable gates.
+
+        An angle may be an element of a parameter or a column of the input, times and plus a number, or a product of
+        columns. Parameters that require no gradient become constants; changing them later is an error.
+
+        Args:
+            module: its `forward` takes features (B, F), a `QuantumDevice` (known by its annotation, or by "dev" in the
+                argument's name), the device and features, or nothing; further arguments have defaults.
+            observables: one for each output column. Left out: the weighted sums of expectation values (`tq.MeasureAll`,
+                `tq.expval`, `tq.expval_joint_analytical`) that the module returns, one value for each sample as (B, 1);
+                Z on every wire for a module that returns none. Given: what the module returns is ignored.
+            n_wires: of the `QuantumDevice`, where the module takes one and has no attribute of that name.
+            example: features (B, F), where the module takes features; only their number F counts.
+            backend, shots, noise, generator: as for `QuantumLayer`.
+
+        Raises:
+            CircuitError: the module, a gate, an angle or what is measured has no translation; it is named.
+            InputError: an example is needed, or it is not a batch of features.
+
+        Example:
+            >>> layer = QuantumLayer.from_torchquantum(tq.layer.U3CU3Layer0({"n_wires": 4, "n_blocks": 2}))
+            >>> layer().shape
+            torch.Size([1, 4])
+        """
+        found = translate(module, n_wires, example, measure=observables is None)
+        measured = found.observables if observables is None else observables
+        start = torch.zeros(found.circuit.n_weights)
+        layer = cls(found.circuit, measured, backend=backend, shots=shots, noise=noise, init=start, generator=generator)
+        layer._n_features = found.n_features
+        del layer._parameters["weights"]
+        layer._shared = SharedWeights(layer, module, found.sources)
+        return layer
+
+    @property
+    def weights(self) -> Tensor:
+        """The trainable angles (P,), in radians: a parameter, or put together from those of a TorchQuantum module."""
+        return cast(Tensor, super().__getattr__("weights")) if self._shared is None else self._shared()
+
+    @contextmanager
+    def weights_at(self, weights: Tensor) -> Iterator[None]:
+        """Within the block the layer has these weights (P,); then its own again, as they were.
+
+        Raises:
+            InputError: the circuit has another number of weights.
+        """
+        present = self.weights
+        if weights.shape != present.shape:
+            raise InputError(
+                f"The circuit has {self.circuit.n_weights} weights, got weights of shape {tuple(weights.shape)}."
+            )
+        changed = {cast(nn.Parameter, present): weights} if self._shared is None else self._shared.split(weights)
+        with values_at(changed):
+            yield
 
     # One opaque call in a compiled model.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -112,20 +189,20 @@ class QuantumLayer(QuantumModule):
             InputError: shape, type, device or values of an argument do not fit.
             CapacityError: the states of this batch would not fit into memory.
         """
-        x, start = self._check(x, initial_state)
+        x, start, weights = self._check(x, initial_state)
         with torch.autocast(x.device.type, enabled=False):
             if len(x) == 0:
-                return self._expectations(*_one_sample(x, start))[:0]
-            return self._expectations(x, start)
+                return self._expectations(*_one_sample(x, start), weights)[:0]
+            return self._expectations(x, start, weights)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def states(self, x: Tensor | None = None, initial_state: Tensor | None = None) -> Tensor:
         """Final state vectors (B, 2^n), complex, wire 0 most significant. Arguments as in `forward`."""
-        x, start = self._check(x, initial_state)
+        x, start, weights = self._check(x, initial_state)
         with torch.autocast(x.device.type, enabled=False):
             if len(x) == 0:
-                return self._states(*_one_sample(x, start))[:0]
-            return self._states(x, start)
+                return self._states(*_one_sample(x, start), weights)[:0]
+            return self._states(x, start, weights)
 
     def per_sample_gradients(self, x: Tensor | None = None, cotangent: Tensor | None = None) -> Tensor:
         """The gradient of every weight for every sample, from exact expectation values, detached.
@@ -141,7 +218,7 @@ class QuantumLayer(QuantumModule):
         Raises:
             InputError: x or the cotangent does not fit.
         """
-        x, _ = self._check(x, None)
+        x, _, weights = self._check(x, None)
         shape = len(x), len(self.observables)
         if cotangent is None:
             cotangent = x.new_ones(shape)
@@ -149,10 +226,14 @@ class QuantumLayer(QuantumModule):
             raise InputError(f"The cotangent must have the output's shape {shape}, got {tuple(cotangent.shape)}.")
         if len(x) == 0:
             return x.new_empty(0, self.circuit.n_weights)
-        weights = self.weights.detach()
         with torch.autocast(x.device.type, enabled=False):
             return per_sample_gradients(
-                self.backend, self.circuit, self.observables, x.detach(), weights, cotangent.detach().to(weights)
+                self.backend,
+                self.circuit,
+                self.observables,
+                x.detach(),
+                weights.detach(),
+                cotangent.detach().to(weights),
             )
 
     def evolve(self, q_device: QuantumDevice, x: Tensor | None = None) -> None:
@@ -214,24 +295,30 @@ class QuantumLayer(QuantumModule):
         """Indices into `weights` for each circuit layer that has any, by layer name."""
         return {layer.name: layer.weights for layer in self.circuit.layers if layer.weights}
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
     def extra_repr(self) -> str:
         shots = f", shots={self.shots}" if self.shots else ""
         return f"{self.circuit}, observables={len(self.observables)}, backend={self.backend.name!r}{shots}"
 
-    def _expectations(self, x: Tensor, start: Tensor | None) -> Tensor:
+    def _expectations(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:
         if self.shots is None:
-            return self.backend.expectations(self.circuit, self.observables, x, self.weights, start)
+            return self.backend.expectations(self.circuit, self.observables, x, weights, start)
         if self._sampler is None:
             self._sampler = Sampler(self.circuit, self.observables)
         return self._sampler.expectations(
-            self.backend, x, self.weights, start, Shots(self.shots, self.shot_generator, self._meter)
+            self.backend, x, weights, start, Shots(self.shots, self.shot_generator, self._meter)
         )
 
-    def _states(self, x: Tensor, start: Tensor | None) -> Tensor:
-        return self.backend.states(self.circuit, x, self.weights, start)
+    def _states(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:
+        return self.backend.states(self.circuit, x, weights, start)
 
-    def _check(self, x: Tensor | None, initial_state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _check(self, x: Tensor | None, initial_state: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The features, the states to start from, and the weights."""
         weights, circuit = self.weights, self.circuit
+        if self._shared is not None:
+            self._shared.check()
         if weights.dtype not in COMPLEX:
             raise InputError(
                 f"A quantum layer computes in float32 or float64, its weights are {weights.dtype}: call .float() on "
@@ -244,15 +331,15 @@ class QuantumLayer(QuantumModule):
         start = None if initial_state is None else self._check_state(initial_state)
         if x is None and self._n_features == 0:
             x = weights.new_empty(1 if start is None else len(start), 0)
-        x = self._check_features(x)
+        x = self._check_features(x, weights)
         if start is not None and len(start) != len(x):
             if len(start) != 1:
                 raise InputError(f"initial_state holds {len(start)} states for a batch of {len(x)} samples.")
             start = start.expand(len(x), -1)
         check_capacity(circuit.n_wires, len(x), weights.dtype)
-        return x, start
+        return x, start, weights
 
-    def _check_features(self, x: Tensor | None) -> Tensor:
+    def _check_features(self, x: Tensor | None, weights: Tensor) -> Tensor:
         wanted = self._n_features
         if not isinstance(x, Tensor):
             got = "nothing" if x is None else type(x).__name__
@@ -263,8 +350,8 @@ class QuantumLayer(QuantumModule):
             )
         if x.is_complex():
             raise InputError("Features are angles or amplitudes in real numbers, got a complex tensor.")
-        if x.device != self.weights.device:
-            raise InputError(f"x is on {x.device}, the layer on {self.weights.device}: move one with .to().")
+        if x.device != weights.device:
+            raise InputError(f"x is on {x.device}, the layer on {weights.device}: move one with .to().")
         # A finite sum is the cheap proof; large finite values may overflow it.
         if has_values(x) and not math.isfinite(x.detach().sum().item()) and not bool(torch.isfinite(x).all()):
             bad = torch.nonzero(~torch.isfinite(x))[0].tolist()
@@ -272,7 +359,7 @@ class QuantumLayer(QuantumModule):
                 f"x holds NaN or infinity, first at sample {bad[0]}, feature {bad[1]}: check the data and the layer "
                 "before this one (a learning rate too high, a division by zero, a missing value)."
             )
-        return x.to(self.weights.dtype)
+        return (x if wanted == self._n_read else x[:, : self._n_read]).to(weights.dtype)
 
     def _check_state(self, state: Tensor) -> Tensor:
         size = 2**self.n_wires
@@ -281,6 +368,18 @@ class QuantumLayer(QuantumModule):
         if state.ndim not in (1, 2) or state.shape[-1] != size:
             raise InputError(f"initial_state must have shape (batch, {size}) or ({size},), got {tuple(state.shape)}.")
         return state.reshape(-1, size).to(COMPLEX[self.weights.dtype])
+
+
+def _with_noise(backend: Backend, noise: NoiseModel | None) -> tuple[Backend, Backend, NoiseModel | None]:
+    """The backend without noise, the one that runs, and the noise."""
+    own = getattr(backend, "noise", None)
+    if own is None:
+        return backend, backend if noise is None else DensityMatrixBackend(noise), noise
+    if noise is not None:
+        raise BackendError(
+            f"The backend {backend.name!r} has a noise model of its own: give noise= or such a backend, not both."
+        )
+    return resolve_backend("fused"), backend, own
 
 
 def _one_sample(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor | None]:

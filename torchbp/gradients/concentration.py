@@ -19,7 +19,7 @@ class Concentration:
 
     The scale of sum_k c_k P_k is sum_k c_k^2 (without the identity): the variance of independent terms that are each
     +-1. A trainable circuit has a share of order 1 of it, a 2-design 1 / (2^n + 1) for whatever observable, as the
-    Haar average of <P_j><P_k> is delta_jk / (d + 1). Medians over observables and inputs.
+    Haar average of <P_j><P_k> is delta_jk / (d + 1). Medians over observables (without constants) and inputs.
 
     Attributes:
         far: over uniform weights, every angle in U(-pi, pi): the landscape as a whole.
@@ -58,13 +58,13 @@ def concentration(
         generator: source of the draws.
 
     Raises:
-        InputError: too few samples, or inputs that the layer does not take.
+        InputError: too few samples, no input, or inputs that the layer does not take.
     """
     if samples < 2:
         raise InputError(f"A variance needs at least 2 samples, got samples={samples}.")
-    if x is None:
-        x = layer.weights.new_empty(1, 0)
-    inputs = x.detach()[:max_inputs].to(layer.weights)
+    inputs = layer._check(x, None)[0].detach()[:max_inputs]
+    if not len(inputs):
+        raise InputError("The layer is probed on at least one input, got none.")
     present = layer.weights.detach()
     shape = (samples, present.numel())
     draws = 2 * torch.rand(shape, generator=generator, dtype=torch.float64).to(present) - 1
@@ -82,7 +82,7 @@ def _variance(layer: QuantumLayer, inputs: Tensor, weights: Tensor) -> float:
         ).double()
     variances = values.view(len(inputs), len(weights), -1).var(1)
     scales = values.new_tensor([_scale(o) for o in layer.observables])
-    return float((variances / scales).median())
+    return float((variances / scales).nanmedian())
 
 
 def _scale(observable: PauliSum) -> float:

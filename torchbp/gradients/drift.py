@@ -35,20 +35,17 @@ class Reference:
     def shift(self, layer: QuantumLayer) -> float:
         """Largest change of any value since, in standard errors of the difference.
 
-        With S shots an observable of bound b has a standard error of at most b / sqrt(S); exact values are known to
-        their rounding, taken as the square root of the number format's resolution.
+        With S shots an observable of bound b has a standard error of at most b / sqrt(S), from T trajectories one of
+        about b / sqrt(T); exact values are known to their rounding, taken as the square root of the number format's
+        resolution.
         """
         now = _measure(layer, self.x, self.weights)
         bounds = now.new_tensor([o.bound for o in layer.observables])
-        unit = math.sqrt(torch.finfo(now.dtype).eps) if layer.shots is None else 1 / math.sqrt(layer.shots)
+        draws = [n for n in (layer.shots, getattr(layer.backend, "n_trajectories", None)) if n is not None]
+        unit = math.sqrt(sum(1 / n for n in draws) or torch.finfo(now.dtype).eps)
         return float(((now - self.values).abs() / (math.sqrt(2) * unit * bounds)).max())
 
 
 def _measure(layer: QuantumLayer, x: Tensor, weights: Tensor) -> Tensor:
-    present = layer.weights.data
-    try:
-        layer.weights.data = weights
-        with torch.no_grad():
-            return layer(x)[0].clone()
-    finally:
-        layer.weights.data = present
+    with torch.no_grad(), layer.weights_at(weights):
+        return layer(x)[0].clone()

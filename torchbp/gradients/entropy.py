@@ -50,8 +50,8 @@ def page_renyi2(n_wires: int, k: int) -> float:
 def entanglement_ratio(states: Tensor, k: int | None = None) -> float:
     """Mean S2 over contiguous subsystems of k wires and over the batch, divided by the Page value.
 
-    Sack 2022 (2201.08194) warns of a weak barren plateau where this reaches a threshold alpha, 0.5 by default there; near 1 the
-    states look random to every k-local observable. It says nothing of global observables, which have plateaus without
+    Sack 2022 (2201.08194) warns of a weak barren plateau from a threshold on, 0.5 by default there; near 1 the states
+    look random to every k-local observable. It says nothing of global observables, which have plateaus without
     entanglement.
 
     Args:

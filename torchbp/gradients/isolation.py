@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,12 +28,15 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
       deques with their contents, nested ones too.
     - Every tensor among them: the block works on copies, so that what is changed in place is a copy.
     - Values, `requires_grad` and `.grad` of the parameters; `.grad` is None inside.
+    - What torch.compile has compiled: the block runs eagerly, so that batches of another size compile nothing anew.
 
     What it cannot see: the inside of other objects (a logger, a closure's list), files, other processes. It costs a
     copy of all parameters and buffers.
     """
     with ExitStack() as undo:
         _save_global_random_states(undo)
+        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+            undo.enter_context(torch.compiler.set_stance("force_eager"))
         saver = _Saver(undo)
         for part in module.modules():
             saver.visit(vars(part))

@@ -36,12 +36,12 @@ def dead_layers(path: str, layer: QuantumLayer, measured: Sequence[LayerSummary]
     Args:
         path: of the module in its model; its layers are named "<path>/<circuit layer>".
         layer: the module.
-        measured: the layers at one measurement. Exactly zero, or zero but for rounding, counts as dead only while
+        measured: the layers at one measurement. Zero for every sample, but for rounding, counts as dead only while
             another layer of the same circuit is alive: a stationary point is something else.
     """
     cut_off = set(dead_weights(layer.circuit, layer.observables))
     dead = {f"{path}/{name}" for name, weights in layer.weight_groups.items() if cut_off.issuperset(weights)}
-    own = [m for m in measured if m.name.startswith(f"{path}/") and m.n_samples]
-    largest = max((m.median_abs for m in own), default=0.0)
-    dead |= {m.name for m in own if m.median_abs <= _ROUNDING * largest and not m.resolved}
+    sizes = {m.name: m.variance + m.signal for m in measured if m.name.startswith(f"{path}/") and m.n_samples > 1}
+    largest = max(sizes.values(), default=0.0)
+    dead |= {name for name, size in sizes.items() if size <= _ROUNDING**2 * largest}
     return tuple(sorted(dead)) if largest > 0 else ()

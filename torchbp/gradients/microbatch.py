@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -14,12 +15,38 @@ from torch import Tensor, nn
 
 from torchbp.errors import InputError
 from torchbp.gradients.groups import WeightGroup
+from torchbp.gradients.source import Loss, Measured
+from torchbp.gradients.stats import GradientStatistics
 
 SOURCE = "microbatch"
 
 
+@dataclass(frozen=True)
+class Microbatch:
+    """Parts of a batch as samples of the gradient, see `microbatch_gradients`.
+
+    Args:
+        n: parts, at most; a smaller batch gives fewer, see `n_parts`.
+    """
+
+    n: int = 8
+    name: str = SOURCE
+
+    def measure(
+        self, model: nn.Module, loss: Loss, batch: Any, groups: Sequence[WeightGroup], scale: float = 1.0
+    ) -> Measured:
+        """See `GradientSource`.
+
+        Raises:
+            InputError: the batch holds no tensor, or too few samples for one part.
+        """
+        parts = split_batch(batch, n_parts(batch_size(batch) or 0, self.n, smallest_part(model)))
+        samples = microbatch_gradients(loss, groups, parts, scale)
+        return Measured(self.name, GradientStatistics.from_samples(samples))
+
+
 def microbatch_gradients(
-    loss: Callable[[Any], Tensor | None],
+    loss: Loss,
     groups: Sequence[WeightGroup],
     batches: Iterable[Any],
     scale: float = 1.0,
@@ -44,6 +71,22 @@ def microbatch_gradients(
     parameters = list({p: None for group in groups for p, _ in group.parts})
     rows = [_row(loss(batch), parameters, groups, scale) for batch in batches]
     return torch.stack(rows) if rows else torch.empty(0, sum(map(len, groups)))
+
+
+def n_parts(size: int, wanted: int, smallest: int) -> int:
+    """Into how many parts to split a batch: as many as wanted, as long as each has `smallest` samples."""
+    return min(wanted, size // smallest)
+
+
+def smallest_part(model: nn.Module) -> int:
+    """Samples that a part needs: BatchNorm in train mode takes two."""
+    return 1 if batch_norm(model) is None else 2
+
+
+def batch_norm(model: nn.Module) -> nn.Module | None:
+    """The first BatchNorm in train mode, which mixes the samples of a batch."""
+    norms = nn.modules.batchnorm._BatchNorm
+    return next((m for m in model.modules() if isinstance(m, norms) and m.training), None)
 
 
 def batch_size(batch: Any) -> int | None:

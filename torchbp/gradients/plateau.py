@@ -64,8 +64,11 @@ class Thresholds:
         falling: p-value below which the loss counts as falling.
         drift: standard errors by which a reference circuit may shift.
         flips: share of resolved gradients whose sign flips between measurements from which a run oscillates.
+        swing: standard deviation of the loss around its trend, in units of its scale, below which flips do no harm.
+        gorge: standard deviations of the loss over random weights by which the present loss may differ from their
+            mean; beyond that the run is off the plateau, however flat the rest of the landscape.
         snr: below this a finite-shot gradient can't be followed.
-        explosion: rise of the loss since the start, in units of its scale.
+        explosion: rise of the loss since the start, in units of its scale or of what it was, whichever is larger.
     """
 
     concentrated: float = 0.01
@@ -73,6 +76,8 @@ class Thresholds:
     falling: float = 0.01
     drift: float = 5.0
     flips: float = 0.3
+    swing: float = 0.05
+    gorge: float = 5.0
     snr: float = 1.0
     explosion: float = 3.0
 
@@ -126,10 +131,11 @@ def improves(e: Evidence, t: Thresholds) -> bool:
 def _diverging(e: Evidence, t: Thresholds) -> Diagnosis | None:
     if not e.loss.finite:
         return _verdict(Verdict.DIVERGING, 1.0, ["the loss is NaN or infinite"])
-    rise = (e.loss.now - e.loss.start) / e.scale
+    rise = (e.loss.now - e.loss.start) / max(e.scale, abs(e.loss.start))
     if not rise > t.explosion:
         return None
-    return _verdict(Verdict.DIVERGING, _sure(rise / t.explosion), [f"the loss rose by {rise:.3g} times its scale"])
+    text = f"the loss rose from {e.loss.start:.3g} to {e.loss.now:.3g}"
+    return _verdict(Verdict.DIVERGING, _sure(rise / t.explosion), [text])
 
 
 def _drifting(e: Evidence, t: Thresholds) -> Diagnosis | None:
@@ -148,10 +154,15 @@ def _dead_layer(e: Evidence, t: Thresholds) -> Diagnosis | None:
 
 
 def _oscillating(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    if improves(e, t) or e.sign_flips is None or e.sign_flips < t.flips:
+    swing = e.loss.noise / e.scale
+    if improves(e, t) or e.sign_flips is None or e.sign_flips < t.flips or not swing > t.swing:
         return None
-    facts = [f"{e.sign_flips:.0%} of the resolved gradients flip sign between measurements", _loss_text(e)]
-    return _verdict(Verdict.OSCILLATING, _sure(e.sign_flips / t.flips), facts)
+    facts = [
+        f"{e.sign_flips:.0%} of the resolved gradients flip sign between measurements",
+        f"the loss swings by {swing:.2g} of its scale from step to step",
+        _loss_text(e),
+    ]
+    return _verdict(Verdict.OSCILLATING, _sure(min(e.sign_flips / t.flips, swing / t.swing)), facts)
 
 
 def _improving(e: Evidence, t: Thresholds) -> Diagnosis | None:
@@ -162,6 +173,8 @@ def _improving(e: Evidence, t: Thresholds) -> Diagnosis | None:
 
 def _concentrating(e: Evidence, t: Thresholds) -> Diagnosis | None:
     if e.concentration is None or not _is_concentrated(e.concentration, t):
+        return None
+    if e.landscape is not None and abs(e.landscape.here - e.landscape.mean) > t.gorge * e.landscape.std:
         return None
     c = e.concentration
     facts = [
@@ -179,18 +192,22 @@ def _concentrating(e: Evidence, t: Thresholds) -> Diagnosis | None:
     return _verdict(Verdict.BARREN_PLATEAU, sure, facts, layers=_names(e))
 
 
-def _converged(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    if e.target is not None:
-        if e.loss.now > e.target:
-            return None
-        return _verdict(Verdict.CONVERGED, 0.99, [f"the loss, {e.loss.now:.4g}, has reached its target {e.target:.4g}"])
+def _reached(e: Evidence, t: Thresholds) -> Diagnosis | None:
+    if e.target is None or e.loss.now > e.target:
+        return None
+    return _verdict(Verdict.CONVERGED, 0.99, [f"the loss, {e.loss.now:.4g}, has reached its target {e.target:.4g}"])
+
+
+def _exhausted(e: Evidence, t: Thresholds) -> Diagnosis | None:
     gained = (e.loss.start - e.loss.now) / e.scale
-    if gained < 10 * t.material or (e.landscape is not None and e.landscape.share_better > 0.05):
+    if e.target is not None or not gained > max(2 * t.material, 3 * e.loss.noise / e.scale):
+        return None
+    if e.landscape is not None and e.landscape.share_better > 0.05:
         return None
     facts = [f"the loss has fallen by {gained:.2g} of its scale since the start and no further", _loss_text(e)]
     if e.landscape is not None:
         facts.append("random weights do no better")
-    sure = _sure(gained / (10 * t.material)) if e.landscape is not None else 0.6
+    sure = _sure(gained / (2 * t.material)) if e.landscape is not None else 0.6
     return _verdict(Verdict.CONVERGED, sure, facts)
 
 
@@ -203,6 +220,15 @@ def _shot_limited(e: Evidence, t: Thresholds) -> Diagnosis | None:
         _loss_text(e),
     ]
     return _verdict(Verdict.SHOT_LIMITED, _sure(t.snr / max(e.shots.snr, math.ulp(0.0))), facts, layers=_names(e))
+
+
+def _crawling(e: Evidence, t: Thresholds) -> Diagnosis | None:
+    """No progress within the window, which may be short, but some over the latter half of the run."""
+    if not (e.loss.half_p_falling < t.falling and -e.loss.half_change > t.material * e.scale):
+        return None
+    change = e.loss.half_change / e.scale
+    facts = [f"over the latter half of the run the loss changed by {change:+.2g} of its scale", _loss_text(e)]
+    return _verdict(Verdict.HEALTHY, _sure(-change / t.material), facts)
 
 
 def _slow(e: Evidence, t: Thresholds) -> Diagnosis | None:
@@ -239,7 +265,9 @@ RULES: tuple[Rule, ...] = (
     _oscillating,
     _improving,
     _concentrating,
-    _converged,
+    _reached,
+    _crawling,
+    _exhausted,
     _shot_limited,
     _slow,
     _trapped,
@@ -261,6 +289,8 @@ def _sure(ratio: float) -> float:
 
 
 def _loss_text(e: Evidence) -> str:
+    if math.isnan(e.loss.slope):
+        return "there are too few losses for a trend"
     return f"over the window the loss changed by {e.loss.slope / e.scale:+.2g} of its scale"
 
 
@@ -268,8 +298,11 @@ def _snr_text(e: Evidence) -> str:
     ratios = [layer.snr for layer in e.quantum if not math.isnan(layer.snr)]
     if not ratios:
         return "no gradient to measure an SNR of"
-    source = e.quantum[0].source
-    return f"gradient SNR {min(ratios):.2g} to {max(ratios):.2g} (source {source})"
+    text = f"gradient SNR {min(ratios):.2g} to {max(ratios):.2g} (source {e.quantum[0].source})"
+    if e.baseline:
+        lowest = min(e.baseline, key=lambda name: e.baseline[name])
+        text += f", in {lowest} {e.baseline[lowest]:+.1f} standard deviations from comparable runs"
+    return text
 
 
 def _names(e: Evidence) -> tuple[str, ...]:

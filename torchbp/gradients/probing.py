@@ -7,8 +7,7 @@ Weights are changed while probing and put back; everything else that evaluating 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +50,14 @@ def passage(layer: QuantumLayer, loss: Loss) -> Passage:
     """
     seen: list[tuple[Tensor | None, Tensor]] = []
 
-    def note(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        seen.append((inputs[0].detach() if inputs and inputs[0] is not None else None, output))
+    def note(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor:
+        if seen:
+            return output
+        x = inputs[0] if inputs else named.get("x")
+        seen.append((None if x is None else x.detach(), output.detach().requires_grad_()))
+        return seen[0][1]
 
-    handle = layer.register_forward_hook(note)
+    handle = layer.register_forward_hook(note, with_kwargs=True)
     try:
         with torch.enable_grad(), layer.exact():
             value = loss()
@@ -73,14 +76,13 @@ def loss_landscape(
     layer: QuantumLayer, loss: Loss, *, samples: int = 32, generator: torch.Generator | None = None
 ) -> LossLandscape:
     """The loss at uniform random weights of the quantum layer, all else as it is: `samples` + 1 evaluations."""
-    present = layer.weights.detach().clone()
-    with torch.no_grad(), layer.exact(), _put_back(layer):
+    with torch.no_grad(), layer.exact():
         here = _value(loss)
         values = []
         for _ in range(samples):
-            draw = torch.rand(present.shape, generator=generator, dtype=torch.float64)
-            layer.weights.copy_(math.pi * (2 * draw - 1))
-            values.append(_value(loss))
+            draw = torch.rand(layer.circuit.n_weights, generator=generator, dtype=torch.float64)
+            with layer.weights_at(math.pi * (2 * draw - 1)):
+                values.append(_value(loss))
     drawn = torch.tensor(values, dtype=torch.float64)
     return LossLandscape(here, float(drawn.mean()), float(drawn.std()), float((drawn < here).double().mean()))
 
@@ -93,18 +95,18 @@ def curvature(
     Exact second derivative for a loss that is linear in the expectation values and a weight that turns one rotation
     of unit gap; otherwise the mean curvature over a quarter turn to both sides.
     """
-    count = layer.weights.numel()
-    chosen = torch.randperm(count, generator=generator)[:max_weights].tolist()
-    with torch.no_grad(), layer.exact(), _put_back(layer):
+    present = layer.weights.detach().clone()
+    chosen = torch.randperm(len(present), generator=generator)[:max_weights].tolist()
+    with torch.no_grad(), layer.exact():
         here = _value(loss)
         found = []
         for i in chosen:
-            present = layer.weights[i].clone()
             values = []
             for shift in (math.pi / 2, -math.pi / 2):
-                layer.weights[i] = present + shift
-                values.append(_value(loss))
-            layer.weights[i] = present
+                moved = present.clone()
+                moved[i] += shift
+                with layer.weights_at(moved):
+                    values.append(_value(loss))
             found.append((sum(values) - 2 * here) / 2)
     h = torch.tensor(found, dtype=torch.float64)
     return Curvature(len(found), float((h > 0).double().mean()), float(h.median()) if len(found) else math.nan)
@@ -128,16 +130,9 @@ def shot_signal(layer: QuantumLayer, way: Passage, shots: int, *, max_circuits: 
     return ShotSignal(shots, middle, shots * (3 / middle) ** 2 if middle > 0 else math.inf)
 
 
-@contextmanager
-def _put_back(layer: QuantumLayer) -> Iterator[None]:
-    saved = layer.weights.detach().clone()
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            layer.weights.copy_(saved)
-
-
 def _value(loss: Loss) -> float:
-    value = loss()
+    """With the same random numbers each time: dropout must not look like a landscape."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        value = loss()
     return math.nan if value is None else float(value)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 from scipy.special import stdtr
 from torch import Tensor
@@ -89,15 +91,24 @@ class GradientStatistics:
         )
         return [GradientStatistics(*part) for part in parts]
 
-    @property
+    def cpu(self) -> GradientStatistics:
+        """The same in main memory."""
+        return GradientStatistics(self.count.cpu(), self.mean.cpu(), self.m2.cpu())
+
+    @cached_property
     def variance(self) -> Tensor:
         """(P,) unbiased sample variance s^2 of one sample; NaN for weights with fewer than two."""
         return (self.m2 / (self.count - 1)).where(self.count > 1, self.m2.new_tensor(math.nan))
 
-    @property
+    @cached_property
     def standard_error(self) -> Tensor:
         """(P,) standard error of the mean, SE = s / sqrt(S)."""
         return (self.variance / self.count).sqrt()
+
+    @cached_property
+    def snr(self) -> Tensor:
+        """(P,) see the function `snr`."""
+        return self.mean.abs() / self.standard_error
 
     def _filled_mean(self) -> Tensor:
         return self.mean.where(self.count > 0, self.mean.new_zeros(()))
@@ -111,7 +122,7 @@ def snr(statistics: GradientStatistics) -> Tensor:
     gradient is, nor that a small one is a plateau: a converged model has a low SNR too. And where the loss does not
     depend on the data, samples of it have no noise, and the SNR is infinite however small the gradient.
     """
-    return statistics.mean.abs() / statistics.standard_error
+    return statistics.snr
 
 
 def layer_snr(statistics: GradientStatistics) -> float:
@@ -133,19 +144,19 @@ def mean_variance(statistics: GradientStatistics) -> float:
     For the source `ensemble` this is Var[dL/dw], the quantity that a barren plateau is defined by (McClean et al.
     2018). For all others it is the variance of the noise, which says nothing about plateaus by itself.
     """
-    return float(statistics.variance.nanmean())
+    return _mean(statistics.variance)
 
 
 def signal(statistics: GradientStatistics) -> float:
     """Noise-free mean square gradient, max(0, mean_i(mean_i^2 - SE_i^2)): unbiased before it is cut off at 0."""
-    estimate = float((statistics.mean.square() - statistics.standard_error.square()).nanmean())
+    estimate = _mean(statistics.mean.square() - statistics.standard_error.square())
     return estimate if math.isnan(estimate) else max(0.0, estimate)
 
 
 def resolved_share(statistics: GradientStatistics) -> float:
     """Share of the weights with at least two samples whose SNR is above 3; a weight that never moves counts as not."""
-    measured = statistics.count > 1
-    return float((snr(statistics)[measured] > RESOLVED).double().mean())
+    measured = int((statistics.count > 1).sum())
+    return float((snr(statistics) > RESOLVED).sum()) / measured if measured else math.nan
 
 
 def p_no_gradient(statistics: GradientStatistics) -> float:
@@ -164,25 +175,28 @@ def p_no_gradient(statistics: GradientStatistics) -> float:
     Returns:
         1.0 where every measured gradient is exactly zero; NaN where nothing was measured.
     """
-    ratio = snr(statistics)
-    tested = ~ratio.isnan()
+    ratio = snr(statistics).cpu().numpy()
+    tested = ~np.isnan(ratio)
     if not tested.any():
         return 1.0 if (statistics.count > 1).any() else math.nan
-    freedom, t = (statistics.count[tested] - 1).cpu(), ratio[tested].cpu()
-    p = torch.from_numpy(2 * stdtr(freedom.numpy(), -t.numpy()))
+    p = 2 * stdtr(statistics.count.cpu().numpy()[tested] - 1, -ratio[tested])
     # cot(pi p) = tan((1/2 - p) pi), and atan2(1, T) = pi/2 - arctan(T): both keep the digits of a tiny p.
-    combined = float((1 / torch.tan(math.pi * p)).mean())
+    with np.errstate(divide="ignore"):
+        combined = float((1 / np.tan(math.pi * p)).mean())
     return math.atan2(1.0, combined) / math.pi
 
 
 def flipped_share(before: GradientStatistics, after: GradientStatistics) -> float | None:
-    """Share of the weights resolved at both times whose gradient changed its sign; None where there are none.
+    """Share of the weights resolved at both times whose gradient changed its sign.
 
-    Near a half while steps overshoot, near zero while they lead somewhere. Noise flips signs too, but rarely those of
-    weights with an SNR above 3 at both times.
+    Near a half or above while steps overshoot, near zero while they lead somewhere.
+
+    Returns:
+        None where less than a quarter of the weights is resolved at both times: around a minimum some always are, by
+        chance, and their signs mean nothing.
     """
     both = (snr(before) > RESOLVED) & (snr(after) > RESOLVED)
-    if not both.any():
+    if 4 * int(both.sum()) < max(1, len(both)):
         return None
     return float((before.mean.sign() != after.mean.sign())[both].double().mean())
 
@@ -245,7 +259,16 @@ def summarize(
 
 def _median(values: Tensor) -> float:
     """Mean of the two middle values. Not torch's quantile, which makes NaN of two infinities."""
-    values = values[~values.isnan()].sort().values
-    if not len(values):
-        return math.nan
-    return float(values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
+    known = np.sort(_known(values))
+    return float(known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2 if len(known) else math.nan
+
+
+def _mean(values: Tensor) -> float:
+    known = _known(values)
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _known(values: Tensor) -> np.ndarray:
+    """What is not NaN, in numpy: a layer is small, and torch takes longer for its many small steps."""
+    array = values.cpu().numpy()
+    return array[~np.isnan(array)]

@@ -12,6 +12,9 @@ from torchbp.gradients.evidence import Evidence, LossTrend
 from torchbp.gradients.plateau import Diagnosis, Thresholds, Verdict, diagnose, improves
 from torchbp.gradients.stats import LayerSummary
 
+MOST_LOSSES = 8192
+"""Training steps that a trend looks back over at most: what is kept of a long run, and saved."""
+
 
 class Watch:
     """Follows losses and measurements, and asks for an investigation after a sustained lack of progress.
@@ -32,8 +35,10 @@ class Watch:
 
     def restart(self) -> None:
         """Forget the run so far: what a remedy calls after it has changed the weights."""
+        self._start: float | None = None
         self._losses: list[float] = []
-        self._marks: list[int] = []  # number of losses at each measurement
+        self._seen = 0  # losses so far, of which the latest are kept
+        self._marks: list[int] = []  # the same at each measurement
         self._layers: list[tuple[LayerSummary, ...]] = []
         self._flips: list[float] = []
         self._stalled = 0
@@ -41,11 +46,15 @@ class Watch:
 
     def see_loss(self, loss: float) -> None:
         """The loss of one more training step."""
+        self._start = loss if self._start is None else self._start
         self._losses.append(loss)
+        self._seen += 1
+        if len(self._losses) > 2 * MOST_LOSSES:
+            del self._losses[:-MOST_LOSSES]
 
     def see_measurement(self, layers: tuple[LayerSummary, ...], flips: float | None = None) -> None:
         """One more measurement of the layers, and the share of resolved gradients that flipped sign since the last."""
-        self._marks = [*self._marks, len(self._losses)][-self.window - 1 :]
+        self._marks = [*self._marks, self._seen][-self.window - 1 :]
         self._layers = [*self._layers, layers][-self.window :]
         if flips is not None:
             self._flips = [*self._flips, flips][-self.window :]
@@ -57,11 +66,11 @@ class Watch:
 
     def evidence(self, step: int, scale: float, dead: tuple[str, ...] = (), drift: float | None = None) -> Evidence:
         """What is known without any evaluation of its own."""
-        steps = len(self._losses) - self._marks[0] if self._marks else len(self._losses)
+        steps = self._seen - self._marks[0] if self._marks else self._seen
         return Evidence(
             step=step,
             layers=pooled(self._layers),
-            loss=LossTrend.of(self._losses, max(4, steps)) if self._losses else _NO_LOSS,
+            loss=LossTrend.of(self._losses, max(4, steps), self._start) if self._losses else _NO_LOSS,
             scale=scale,
             sign_flips=statistics.fmean(self._flips) if self._flips else None,
             dead=dead,
@@ -88,16 +97,20 @@ class Watch:
 
     def state_dict(self) -> dict[str, Any]:
         """Losses and counters; the measurements come again with the next ones."""
-        return {"losses": list(self._losses), "counters": [self._stalled, self._rest]}
+        return {
+            "start": self._start,
+            "losses": self._losses[-MOST_LOSSES:],
+            "counters": [self._seen, self._stalled, self._rest],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """What `state_dict` saved."""
         self.restart()
-        self._losses = list(state["losses"])
-        self._stalled, self._rest = state["counters"]
+        self._start, self._losses = state["start"], list(state["losses"])
+        self._seen, self._stalled, self._rest = state["counters"]
 
 
-_NO_LOSS = LossTrend(math.nan, math.nan, math.nan, math.nan, 1.0, math.nan, 0.0, True)
+_NO_LOSS = LossTrend(math.nan, math.nan, math.nan, 1.0, math.nan, 0.0, math.nan, 1.0, True)
 
 
 def pooled(measurements: Sequence[tuple[LayerSummary, ...]]) -> tuple[LayerSummary, ...]:
@@ -108,12 +121,11 @@ def pooled(measurements: Sequence[tuple[LayerSummary, ...]]) -> tuple[LayerSumma
     """
     if not measurements:
         return ()
-    numbers = ("snr", "median_abs", "signal")
     out = []
     for layer in measurements[-1]:
         same = [x for layers in measurements for x in layers if x.name == layer.name]
-        medians = {n: _median([getattr(x, n) for x in same]) for n in numbers}
-        out.append(replace(layer, **medians))
+        snr, median_abs, signal = (_median([getattr(x, n) for x in same]) for n in ("snr", "median_abs", "signal"))
+        out.append(replace(layer, snr=snr, median_abs=median_abs, signal=signal))
     return tuple(out)
 
 

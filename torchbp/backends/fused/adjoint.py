@@ -64,8 +64,13 @@ class Evaluate(Function):
         if cotangent is None:
             return (None,) * 5
         needs = tuple(ctx.needs_input_grad[2:])
-        found = iter(_adjoint(ctx.program, needs, False, cotangent, *ctx.saved_tensors))
-        return (None, None, *(next(found) if need else None for need in needs))
+        collect = ctx.program.collect if needs[0] else None
+        found = list(_adjoint(ctx.program, needs, collect is not None, cotangent, *ctx.saved_tensors))
+        if collect is not None:
+            collect(found[0])
+            found[0] = found[0].sum(0)
+        rest = iter(found)
+        return (None, None, *(next(rest) if need else None for need in needs))
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], program: Program, tracked: bool, *inputs: Tensor | None) -> Any:

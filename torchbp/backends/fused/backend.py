@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -52,6 +53,20 @@ class FusedBackend:
     def states(self, circuit: Circuit, x: Tensor, weights: Tensor, initial_state: Tensor | None = None) -> Tensor:
         """Final states (B, 2^n), see `Backend`."""
         return self._evaluate(circuit, None, x, weights, initial_state)
+
+    def collecting_expectations(
+        self,
+        circuit: Circuit,
+        observables: Sequence[PauliSum],
+        x: Tensor,
+        weights: Tensor,
+        initial_state: Tensor | None,
+        collect: Callable[[Tensor], None],
+    ) -> Tensor:
+        """`expectations` of shared weights (P,); backward hands `collect` the gradient of each sample (B, P)."""
+        known = self._known_about(circuit)
+        program = replace(known.program(circuit, tuple(observables)), collect=collect)
+        return evaluate(program, weights, known.sources(x), initial_states(circuit, x, initial_state))
 
     def per_sample_gradients(
         self, circuit: Circuit, observables: Sequence[PauliSum], x: Tensor, weights: Tensor, cotangent: Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,7 +24,8 @@ class Program:
     """A circuit to be evaluated: expectation values of `observables`, or the states if None.
 
     `first_weight` is None if the weights are shared, else the per-sample column of the first of them. Plans serve all
-    observables of a circuit.
+    observables of a circuit. `collect`, if there is one, is handed every sample's gradient of shared weights (B, P) in
+    backward.
     """
 
     circuit: Circuit
@@ -36,6 +37,7 @@ class Program:
     plans: dict[Hashable, Plan]
     lock: threading.Lock
     first_weight: int | None = None
+    collect: Callable[[Tensor], None] | None = None
 
     def with_sampled_weights(self, first_weight: int) -> Program:
         """The same program with weights that differ by sample, in the per-sample columns from `first_weight` on."""

@@ -1,0 +1,53 @@
+"""What happened to a run, said everywhere: on the console, in TensorBoard, and as JSON lines beside the logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torchbp.callbacks.tensorboard_log import is_tensorboard
+
+FILE_NAME = "torchbp_events.jsonl"
+
+_console = logging.getLogger("lightning.pytorch.torchbp")  # shown where Lightning's own messages are
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something worth telling.
+
+    Attributes:
+        step: optimizer steps of the run so far, as the monitor counts them.
+        kind: "verdict", or what a remedy did.
+        message: one sentence for people.
+        data: the numbers behind it, as JSON can hold them.
+    """
+
+    step: int
+    kind: str
+    message: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def announce(trainer: Any, event: Event) -> None:
+    """Tell the console, TensorBoard's text page, and the file `torchbp_events.jsonl` beside the first logger's files.
+
+    To be called on every process; one of them writes. Without a logger there is no file.
+    """
+    folder = trainer.log_dir if trainer.loggers else None  # waits for every process
+    if not trainer.is_global_zero:
+        return
+    _console.info("torchbp, step %d: %s", event.step, event.message)
+    if trainer.fast_dev_run:
+        return
+    for logger in trainer.loggers:
+        if is_tensorboard(logger):
+            logger.experiment.add_text("torchbp/events", f"**{event.kind}** {event.message}", event.step)
+    if folder is not None:
+        path = Path(folder) / FILE_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(event), default=str) + "\n")
