@@ -16,6 +16,7 @@ from torchbp.errors import BackendError
 from torchbp.gradients.concentration import concentration
 from torchbp.gradients.entropy import entanglement_ratio
 from torchbp.gradients.evidence import Evidence
+from torchbp.gradients.light_cone import belongs_to
 from torchbp.gradients.microbatch import split_batch
 from torchbp.gradients.probing import Passage, curvature, loss_landscape, passage, shot_signal
 from torchbp.gradients.stats import LayerSummary
@@ -34,7 +35,7 @@ def quantum_layers(module: nn.Module) -> dict[str, QuantumLayer]:
 def weakest(paths: Iterable[str], measured: Iterable[LayerSummary]) -> str:
     """The module with the circuit layer that has the least signal; the first one where nothing is known."""
     signals = [(m.name, m.signal) for m in measured if not math.isnan(m.signal)]
-    return min(paths, key=lambda path: min((s for n, s in signals if n.startswith(f"{path}/")), default=math.inf))
+    return min(paths, key=lambda path: min((s for n, s in signals if belongs_to(n, path)), default=math.inf))
 
 
 def current_loss(trainer: Any, module: Any, batch: Any, batch_idx: int, loss_fn: LossFunction | None) -> Tensor | None:

@@ -36,7 +36,8 @@ class AngleMap:
         """(..., F) → (..., S), differentiable in the source."""
         self._to(source)
         if self._padded:
-            source = torch.cat([source, source.new_ones(*source.shape[:-1], 1)], dim=-1)
+            ones = source.new_ones(*source.shape[:-1], 1)
+            source = torch.cat([source[..., : self.size], ones], dim=-1)
         angles = None
         for column in self._columns:
             factor = source.index_select(-1, column)

@@ -26,6 +26,11 @@ def dead_weights(circuit: Circuit, observables: Iterable[PauliSum]) -> tuple[int
     return tuple(i for i in range(circuit.n_weights) if i not in alive)
 
 
+def belongs_to(name: str, path: str) -> bool:
+    """Whether a measured layer is part of the module at this path."""
+    return name.startswith((f"{path}/", f"{path}."))
+
+
 # A gradient this much smaller than the largest one of its circuit is what rounding leaves of zero in float32.
 _ROUNDING = 1e-6
 
@@ -34,14 +39,17 @@ def dead_layers(path: str, layer: QuantumLayer, measured: Sequence[LayerSummary]
     """Names of the layers of one quantum module that have no gradient at all, by structure or as measured.
 
     Args:
-        path: of the module in its model; its layers are named "<path>/<circuit layer>".
+        path: of the module in its model; its layers are named "<path>/<circuit layer>", those of a translated
+            TorchQuantum module "<path>.<submodule>".
         layer: the module.
         measured: the layers at one measurement. Zero for every sample, but for rounding, counts as dead only while
             another layer of the same circuit is alive: a stationary point is something else.
     """
     cut_off = set(dead_weights(layer.circuit, layer.observables))
-    dead = {f"{path}/{name}" for name, weights in layer.weight_groups.items() if cut_off.issuperset(weights)}
-    sizes = {m.name: m.variance + m.signal for m in measured if m.name.startswith(f"{path}/") and m.n_samples > 1}
+    own = [m for m in measured if belongs_to(m.name, path)]
+    names = {m.name[len(path) + 1 :]: m.name for m in own}
+    dead = {names.get(n, f"{path}/{n}") for n, weights in layer.weight_groups.items() if cut_off.issuperset(weights)}
+    sizes = {m.name: m.variance + m.signal for m in own if m.n_samples > 1}
     largest = max(sizes.values(), default=0.0)
     dead |= {name for name, size in sizes.items() if size <= _ROUNDING**2 * largest}
     return tuple(sorted(dead)) if largest > 0 else ()
