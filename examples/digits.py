@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -67,7 +69,8 @@ def main(epochs: int, logs: Path) -> float:
     print(f"\n{monitor.report()}\n")
     print(f"Test accuracy {accuracy:.3f} after {epochs} epochs in {seconds:.0f} s.")
     print(f"Gradient SNR as a picture: {picture}")
-    print(f"To watch it in TensorBoard: tensorboard --logdir {logs}")
+    board = os.path.relpath(Path(sys.executable).with_name("tensorboard"))
+    print(f"To watch it in TensorBoard: {board} --logdir {logs}")
     return accuracy
 
 
