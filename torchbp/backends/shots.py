@@ -65,6 +65,10 @@ class Sampler:
     def __init__(self, circuit: Circuit, observables: Sequence[PauliSum]) -> None:
         self.circuit = circuit
         self.grouping = group_qubit_wise(observables)
+        self._values = [
+            _signs(group) @ coefficients.T
+            for group, coefficients in zip(self.grouping.groups, self.grouping.coefficients, strict=True)
+        ]
         self.unrolled = _unroll(circuit)
         rotations = [(step, step.angle) for step in circuit.elementary if step.angle is not None]
         self.rules = [step.gate.rotation(len(step.wires)).shift_rule for step, _ in rotations]
@@ -113,10 +117,7 @@ class Sampler:
 
     def outcome_values(self, device: torch.device) -> list[Tensor]:
         """For each group (2^m, M): what an outcome contributes to each observable."""
-        return [
-            torch.as_tensor(_signs(group) @ coefficients.T, device=device)
-            for group, coefficients in zip(self.grouping.groups, self.grouping.coefficients, strict=True)
-        ]
+        return [torch.as_tensor(values, device=device) for values in self._values]
 
     def sample(self, backend: Backend, angles: Tensor, start: Tensor | None, shots: Shots) -> Tensor:
         """(N, S) angles → (N, M) estimates."""
