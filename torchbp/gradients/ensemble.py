@@ -77,9 +77,7 @@ def ensemble_gradients(
     return torch.cat([costs_and_gradients(layer, inputs, part, slopes)[1] for part in draws.split(step)])
 
 
-def costs_and_gradients(
-    layer: QuantumLayer, inputs: Tensor, draws: Tensor, cotangent: Tensor
-) -> tuple[Tensor, Tensor]:
+def costs_and_gradients(layer: QuantumLayer, inputs: Tensor, draws: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
     """The cost of `ensemble_gradients` and its gradient at given weights, all in one batch: every draw meets every input.
 
     Args:

@@ -132,6 +132,15 @@ def commute(one: Operator, other: Operator, n_wires: int) -> bool:
     return bool((abs(sums) <= _ROUNDING * abs(one.coefficients).max() * abs(other.coefficients).max()).all())
 
 
+def distinct(operators: Iterable[Operator]) -> list[Operator]:
+    """Those that are not multiples of one before, each of norm 1."""
+    found: dict[tuple[bytes, bytes], Operator] = {}
+    for op in operators:
+        unit = op.coefficients / math.copysign(float(np.linalg.norm(op.coefficients)), op.coefficients[0])
+        found.setdefault((op.words.tobytes(), unit.round(12).tobytes()), Operator(op.words, unit, op.weights))
+    return list(found.values())
+
+
 class _Batch:
     """Operators on their way back through the circuit, all in one array."""
 

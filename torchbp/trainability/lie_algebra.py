@@ -23,7 +23,7 @@ from torchbp.backends import resolve_backend
 from torchbp.backends.base import check_capacity
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.errors import CircuitError, InputError
-from torchbp.trainability.generators import Generators, find_generators
+from torchbp.trainability.generators import Generators, distinct, find_generators
 from torchbp.trainability.operator_algebra import OperatorAlgebra
 from torchbp.trainability.pauli_algebra import PauliAlgebra
 from torchbp.trainability.pauli_strings import expectations, halves
@@ -142,7 +142,7 @@ def lie_algebra(
         n_wires=circuit.n_wires,
         dimension=algebra.dimension,
         complete=algebra.complete,
-        n_generators=len({(g.words.tobytes(), (g.coefficients / g.coefficients[0]).tobytes()) for g in generators.all}),
+        n_generators=len(distinct(generators.all)),
         n_weights=circuit.n_weights,
         ideals=ideals,
         centre=algebra.dimension - sum(ideals) if algebra.complete else 0,

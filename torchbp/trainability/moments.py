@@ -82,7 +82,9 @@ def variance_of(values: Tensor, noise: Tensor | None = None, confidence: float =
     x = _columns(values)
     count = len(x)
     if count < 3 or not x.size:
-        raise InputError(f"The variance over draws needs at least 3 of them, got values of shape {tuple(values.shape)}.")
+        raise InputError(
+            f"The variance over draws needs at least 3 of them, got values of shape {tuple(values.shape)}."
+        )
     if not np.isfinite(x).all():
         raise InputError("The values hold NaN or infinity: there is no variance of them.")
     if noise is not None and noise.shape != values.shape:

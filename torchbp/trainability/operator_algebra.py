@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import null_space
 
 from torchbp.errors import CapacityError, PreconditionError
-from torchbp.trainability.generators import Operator
+from torchbp.trainability.generators import Operator, distinct
 from torchbp.trainability.pauli_algebra import IdealNumbers
 from torchbp.trainability.pauli_strings import Words, bracket, closure, contains
 
@@ -52,7 +52,7 @@ class OperatorAlgebra:
                 f"The generators' terms alone reach more than {MAX_NUMBERS // 1024} Pauli strings, too many for the "
                 "linear algebra that sums of strings take: take fewer wires, and look at how the dimension grows."
             )
-        units = [Operator(g.words, g.coefficients / np.linalg.norm(g.coefficients)) for g in generators]
+        units = distinct(generators)
         self._maps = [_Commutator(g, self.words, n_wires) for g in units]
         rows = np.stack([self.vector(g) for g in units])
         self.basis, self.complete = _span(rows, self._maps, min(limit, MAX_NUMBERS // len(self.words)))
