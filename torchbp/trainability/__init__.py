@@ -1,5 +1,14 @@
 """Will it train? Answers before the first step: scaling of variances, Lie algebras, entanglement, landscapes."""
 
+from torchbp.gradients.light_cone import LightCone, light_cone
+from torchbp.trainability.entanglement import (
+    EntanglementEntropy,
+    EntanglingCapability,
+    entanglement_entropy,
+    entangling_capability,
+)
+from torchbp.trainability.expressibility import Expressibility, expressibility
+from torchbp.trainability.information_content import InformationContent, information_content
 from torchbp.trainability.lie_algebra import LieAlgebra, lie_algebra
 from torchbp.trainability.lie_growth import LieGrowth, lie_growth
 from torchbp.trainability.moments import VarianceEstimate, variance_of
@@ -8,16 +17,26 @@ from torchbp.trainability.scan import Progress, variance_scan
 from torchbp.trainability.scan_result import ScanRow, VarianceScan
 
 __all__ = [
+    "EntanglementEntropy",
+    "EntanglingCapability",
+    "Expressibility",
+    "InformationContent",
     "LieAlgebra",
     "LieGrowth",
+    "LightCone",
     "Progress",
     "ScalingFit",
     "ScanRow",
     "VarianceEstimate",
     "VarianceScan",
+    "entanglement_entropy",
+    "entangling_capability",
+    "expressibility",
     "fit_scaling",
+    "information_content",
     "lie_algebra",
     "lie_growth",
+    "light_cone",
     "variance_of",
     "variance_scan",
 ]

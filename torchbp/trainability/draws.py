@@ -1,4 +1,4 @@
-"""Costs and gradients at many random weights at once, exact or as measured with finite shots."""
+"""Costs and gradients at many weights at once, exact or as measured with finite shots."""
 
 from __future__ import annotations
 
@@ -53,6 +53,27 @@ def exact_draws(layer: QuantumLayer, inputs: Tensor, weights: Tensor) -> Draws:
     step = max(1, (_NUMBERS >> layer.n_wires) // len(inputs))
     parts = [costs_and_gradients(layer, inputs, part, ones) for part in weights.split(step)]
     return Draws.join([Draws(costs.double(), gradients.double()) for costs, gradients in parts])
+
+
+def costs_at(layer: QuantumLayer, inputs: Tensor, weights: Tensor) -> Tensor:
+    """(S,) float64: the exact cost mean_b sum_m <O_m>(x_b) at weights (S, P), for inputs (B, F)."""
+    return outputs_at(layer, inputs, weights).double().sum(2).mean(1)
+
+
+def outputs_at(layer: QuantumLayer, inputs: Tensor, weights: Tensor) -> Tensor:
+    """(S, B, M): the exact expectation values at weights (S, P), for inputs (B, F)."""
+    step = max(1, (_NUMBERS >> layer.n_wires) // len(inputs))
+    with torch.no_grad():
+        parts = [
+            layer.backend.expectations(
+                layer.circuit,
+                layer.observables,
+                inputs.repeat(len(part), 1),
+                part.to(inputs).repeat_interleave(len(inputs), 0),
+            )
+            for part in weights.split(step)
+        ]
+    return torch.cat(parts).view(len(weights), len(inputs), -1)
 
 
 def measured_draws(
