@@ -45,15 +45,17 @@ def variance_scaling(
     Args:
         scan: a line for each of its series.
         quantity: "gradient" or "cost".
-        label: before the series' names in the legend.
+        label: in the legend, before the names of the series where there are several.
         index: of the first colour, where several scans share the axes.
         logarithmic_wires: the horizontal axis, too.
         axes: to draw into.
     """
     axes = _axes(axes)
-    for i, (name, fit) in enumerate(scan.fits(quantity).items(), index):
+    fits = scan.fits(quantity)
+    for i, (name, fit) in enumerate(fits.items(), index):
         rows = [row for row in scan.rows if row.series == name]
-        text = ", ".join(filter(None, [label, name, _law_text(fit)]))
+        own = name if len(fits) > 1 or not label else None
+        text = ", ".join(filter(None, [label, own, _law_text(fit)]))
         _points(axes, [r.n_wires for r in rows], [_estimate(r, quantity) for r in rows], i, text)
         law = fit.law or (fit.exponential if fit.verdict == "undecided" else None)
         if law is not None:
@@ -124,12 +126,13 @@ def depth_snr(
     lists = [depths, snr, *(v for v in (low, high) if v is not None)]
     if len({len(v) for v in lists}) > 1:
         raise InputError(f"Depths, SNRs and their limits have one length, got {[len(v) for v in lists]}.")
+    first = axes is None or not axes.get_ylabel()
     axes = _axes(axes)
     color = _color(index)
     if low is not None and high is not None:
         axes.fill_between(depths, low, high, color=color, alpha=0.2, linewidth=0)
     axes.plot(depths, snr, "-", marker=MARKERS[index % len(MARKERS)], color=color, label=label, markersize=5)
-    if index == 0:
+    if first:
         axes.axhline(target, color="0.35", linestyle="--", linewidth=1)
         axes.annotate(f"SNR {target:g}", (1, target), xycoords=("axes fraction", "data"), ha="right", va="bottom")
     if chosen is not None:
@@ -138,7 +141,8 @@ def depth_snr(
     axes.set_yscale("log")
     _whole_numbers(axes)
     axes.set_xlabel("layers")
-    axes.set_ylabel("gradient SNR" + (f" at {shots} shots" if shots else ""))
+    if first:
+        axes.set_ylabel("gradient SNR" + (f" at {shots} shots" if shots else ""))
     return _finish(axes)
 
 
@@ -166,9 +170,10 @@ def landscape(found: Landscape, *, axes: Axes | None = None) -> Axes:
         )
         axes.plot(*way[-1], marker="X", color="white", markeredgecolor="black", markersize=9, linestyle="", label="end")
         names = [f"PC {k} (rad), {share:.0%} of the path" for k, share in enumerate(found.path.explained, 1)]
+        axes.legend(fontsize=8, framealpha=0.9)
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
-    return _finish(axes)
+    return axes
 
 
 def curvatures(found: Curvatures, *, axes: Axes | None = None) -> Axes:
@@ -243,9 +248,8 @@ def _law_text(fit: ScalingFit) -> str:
     if fit.law is None:
         return fit.verdict.replace("_", " ")
     half = (fit.law.high - fit.law.low) / 2
-    base = "2^" if fit.verdict == "exponential" else "n^"
-    power = f"({fit.law.slope:.2f} ± {half:.2f})"
-    return f"{base}{power}" + (" per wire" if base == "2^" else "")
+    exponent = rf"({fit.law.slope:.2f} \pm {half:.2f})"
+    return rf"$\propto 2^{{{exponent} n}}$" if fit.verdict == "exponential" else rf"$\propto n^{{{exponent}}}$"
 
 
 def _estimate(row: ScanRow, quantity: Quantity) -> VarianceEstimate:

@@ -76,7 +76,7 @@ def curvatures(
     rate = rates.where(single, torch.ones(()).double())
     moves = torch.diag(math.pi / 2 / rate)
     values = cost(torch.cat([point[None], point + moves, point - moves]))
-    here, plus, minus = values[0], *values[1:].split(len(point))
+    here, plus, minus = values.split([1, len(point), len(point)])
     first, second = (plus - minus) / 2, (plus + minus - 2 * here) / 2
     linear = loss is None and closure is None
     return Curvatures(

@@ -191,7 +191,7 @@ def _directions(given: int | Tensor, size: int, generator: torch.Generator | Non
         return ways
     if isinstance(given, bool) or given not in (1, 2) or given > size:
         raise InputError(
-            f"directions is 1 or 2 (at most the {size} weights there are), or the directions as a tensor; got {given!r}."
+            f"directions is 1 or 2 (at most the {size} weights there are), or a tensor that holds them; got {given!r}."
         )
     device = generator.device if generator else "cpu"
     drawn = torch.randn(size, given, generator=generator, device=device, dtype=torch.float64).cpu()

@@ -122,13 +122,13 @@ class VarianceScan:
         return "\n".join(lines)
 
     def table(self) -> str:
-        """Rows as text: variances with their intervals, and the draws that 10% would take.
+        """Rows as text: variances with their intervals, the draws that a relative error of 10% takes, and run times.
 
         A star marks variances that few draws carry, whose intervals are not to be trusted.
         """
         with_shots = any(row.gradient.floor for row in self.rows)
         head = ["wires", "depth", "weights", "Var[gradient]", "interval", "Var[cost]", "interval", "2-design"]
-        head += ["draws", "for 10%", *(["shot floor"] if with_shots else [])]
+        head += ["draws", "for 10%", "seconds", *(["shot floor"] if with_shots else [])]
         body = [_cells(row, with_shots) for row in self.rows]
         if all(row.depth is None for row in self.rows):
             head.pop(1)
@@ -205,5 +205,6 @@ def _cells(row: ScanRow, with_shots: bool) -> list[str]:
         f"{row.two_design:.2e}",
         str(gradient.samples),
         "-" if needed is None else f"{needed:.0f}",
+        f"{row.seconds:.1f}",
         *([f"{gradient.floor:.2e}"] if with_shots else []),
     ]
