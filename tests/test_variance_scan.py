@@ -223,7 +223,7 @@ def test_a_file_keeps_its_scan(tmp_path: Path) -> None:
         variance_scan(product_circuit, [2], "Z0", samples=50, file=file)
     with pytest.raises(InputError, match=r"holds a scan with seed=.*, this one has 1"):
         variance_scan(product_circuit, [2], "Z0", samples=40, seed=1, file=file)
-    with pytest.raises(InputError, match="holds another circuit or observable for 2 wires: give another file"):
+    with pytest.raises(InputError, match="holds another circuit, observable or input for 2 wires: give another file"):
         variance_scan(product_circuit, [2], "Z1", samples=40, file=file)
     file.write_text("no")
     with pytest.raises(InputError, match="is not the file of a variance scan"):

@@ -20,7 +20,7 @@ from torchbp.gradients.light_cone import dead_weights
 from torchbp.layer import QuantumLayer
 from torchbp.trainability.draws import Draws, exact_draws, measured_draws
 from torchbp.trainability.moments import VarianceEstimate, check_confidence, variance_of
-from torchbp.trainability.scan_file import ScanFile
+from torchbp.trainability.scan_file import ScanFile, digest_of
 from torchbp.trainability.scan_result import ScanRow, VarianceScan
 
 FIRST_CHECK = 32
@@ -59,6 +59,7 @@ class _Row:
     series: str
     layer: QuantumLayer
     inputs: Tensor
+    digest: str
 
 
 def variance_scan(
@@ -134,6 +135,7 @@ def variance_scan(
         "tolerance": tolerance,
         "init": init if isinstance(init, str) else getattr(init, "__name__", type(init).__name__),
         "shots": shots,
+        "backend": rows[0].layer.backend.name,
         "noise": None if rows[0].layer.noise is None else repr(rows[0].layer.noise),
         "dtype": str(dtype),
         "confidence": confidence,
@@ -144,10 +146,10 @@ def variance_scan(
     for row in rows:
         done = samples * len(found)
         note = _noting(progress, row, done, total)
-        kept = store.finished(row.layer, row.n_wires, row.depth)
+        kept = store.finished(row.digest, row.n_wires, row.depth)
         if kept is None:
             kept = _measure(row, init, settings, store, note)
-            store.finish(row.layer, kept)
+            store.finish(row.digest, kept)
         elif note:
             note(kept.gradient.samples)
         found.append(kept)
@@ -160,7 +162,7 @@ def _measure(
     """Draw until there are enough; what an earlier run has left of this row comes first."""
     samples, tolerance = settings["samples"], settings["tolerance"]
     begun = time.perf_counter()
-    parts, spent = store.unfinished(row.layer, row.n_wires, row.depth)
+    parts, spent = store.unfinished(row.digest, row.n_wires, row.depth)
     count, saved, check_at = sum(len(p.costs) for p in parts), begun, FIRST_CHECK
     while check_at <= count:
         check_at *= 2
@@ -173,14 +175,14 @@ def _measure(
                 note(count)
             if time.perf_counter() - saved > SAVE_EVERY:
                 saved = time.perf_counter()
-                store.keep(row.layer, row.n_wires, row.depth, parts, spent + saved - begun)
+                store.keep(row.digest, row.n_wires, row.depth, parts, spent + saved - begun)
             if tolerance is not None and count >= check_at:
                 check_at *= 2
                 gradient = _gradient_variance(row, Draws.join(parts), settings["confidence"])
                 if gradient.trusted and gradient.relative_error <= tolerance:
                     break
     except BaseException:
-        store.keep(row.layer, row.n_wires, row.depth, parts, spent + time.perf_counter() - begun)
+        store.keep(row.digest, row.n_wires, row.depth, parts, spent + time.perf_counter() - begun)
         raise
     return _summary(row, Draws.join(parts), settings["confidence"], spent + time.perf_counter() - begun)
 
@@ -285,7 +287,7 @@ def _row(
     inputs = layer._check(given.to(dtype) if isinstance(given, Tensor) else given, None)[0].detach()
     if not len(inputs):
         raise InputError("The cost is a mean over inputs: give at least one in x, or None for circuits without.")
-    return _Row(n, depth, series, layer, inputs)
+    return _Row(n, depth, series, layer, inputs, digest_of(layer, inputs))
 
 
 def _depths(depth: Depth | None, n: int) -> list[tuple[int | None, str]]:

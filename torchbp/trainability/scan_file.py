@@ -49,45 +49,47 @@ class ScanFile:
                         "give the same arguments to continue it, or another file."
                     )
 
-    def finished(self, layer: QuantumLayer, n_wires: int, depth: int | None) -> ScanRow | None:
-        """The row, if it was finished before.
+    def finished(self, digest: str, n_wires: int, depth: int | None) -> ScanRow | None:
+        """The row, if it was finished before; `digest` is that of its question.
 
         Raises:
-            InputError: there is one of this size, but of another circuit or observable.
+            InputError: there is one of this size, but of another circuit, observable or input.
         """
         kept = self._rows.get(_key(n_wires, depth))
         if kept is None:
             return None
-        self._check_same(kept, layer, n_wires)
+        self._check_same(kept, digest, n_wires)
         return ScanRow.from_dict(kept["row"])
 
-    def unfinished(self, layer: QuantumLayer, n_wires: int, depth: int | None) -> tuple[list[Draws], float]:
+    def unfinished(self, digest: str, n_wires: int, depth: int | None) -> tuple[list[Draws], float]:
         """The draws of a row that was begun before, and the seconds spent on it."""
         if self._open.get("key") != _key(n_wires, depth):
             return [], 0.0
-        self._check_same(self._open, layer, n_wires)
+        self._check_same(self._open, digest, n_wires)
         tensors = {name: torch.from_numpy(array) for name, array in self._arrays.items()}
         return ([Draws(**tensors)] if tensors else []), self._open["seconds"]
 
-    def keep(self, layer: QuantumLayer, n_wires: int, depth: int | None, parts: list[Draws], seconds: float) -> None:
+    def keep(self, digest: str, n_wires: int, depth: int | None, parts: list[Draws], seconds: float) -> None:
         """Save the draws of the row at work."""
         if self.path is None or not parts:
             return
         draws = Draws.join(parts)
-        self._open = {"key": _key(n_wires, depth), "digest": _digest(layer), "seconds": seconds}
+        self._open = {"key": _key(n_wires, depth), "digest": digest, "seconds": seconds}
         tensors = {name: getattr(draws, name) for name in _FIELDS}
         self._arrays = {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
         self._write()
 
-    def finish(self, layer: QuantumLayer, row: ScanRow) -> None:
+    def finish(self, digest: str, row: ScanRow) -> None:
         """Save a finished row; its draws are dropped."""
-        self._rows[_key(row.n_wires, row.depth)] = {"digest": _digest(layer), "row": row.to_dict()}
+        self._rows[_key(row.n_wires, row.depth)] = {"digest": digest, "row": row.to_dict()}
         self._open, self._arrays = {}, {}
         self._write()
 
-    def _check_same(self, kept: dict[str, Any], layer: QuantumLayer, n_wires: int) -> None:
-        if kept["digest"] != _digest(layer):
-            raise InputError(f"{self.path} holds another circuit or observable for {n_wires} wires: give another file.")
+    def _check_same(self, kept: dict[str, Any], digest: str, n_wires: int) -> None:
+        if kept["digest"] != digest:
+            raise InputError(
+                f"{self.path} holds another circuit, observable or input for {n_wires} wires: give another file."
+            )
 
     def _read(self) -> dict[str, Any] | None:
         if self.path is None or not self.path.exists():
@@ -116,7 +118,7 @@ def _key(n_wires: int, depth: int | None) -> str:
     return f"{n_wires}" if depth is None else f"{n_wires} x {depth}"
 
 
-def _digest(layer: QuantumLayer) -> str:
-    """A fingerprint of the circuit and its observables."""
+def digest_of(layer: QuantumLayer, inputs: torch.Tensor) -> str:
+    """A fingerprint of the circuit, its observables and its inputs."""
     gates = [f"{op} {None if op.unitary is None else op.unitary.tolist()}" for op in layer.circuit.operations]
-    return hashlib.sha256("\n".join([*gates, *map(repr, layer.observables)]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([*gates, *map(repr, layer.observables), str(inputs.tolist())]).encode()).hexdigest()
