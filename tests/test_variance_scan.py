@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import global_cost, local_cost, one_rotation_per_wire
 
-from torchbp import Circuit, PauliSum, weight
+from torchbp import Circuit
 from torchbp.backends import NoiseModel
 from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z
 from torchbp.errors import InputError, UnknownNameError
@@ -17,32 +18,13 @@ from torchbp.gradients.ensemble import ensemble_gradients
 from torchbp.layer import QuantumLayer
 from torchbp.trainability import Progress, VarianceScan, variance_scan
 
-
-def product_circuit(n: int) -> Circuit:
-    circuit = Circuit(n)
-    for wire in range(n):
-        circuit.append("ry", wire, weight())
-    return circuit
-
-
-def global_cost(n: int) -> PauliSum:
-    """1 - |0...0><0...0|, without the identity."""
-    strings = (c for k in range(1, n + 1) for c in itertools.combinations(range(n), k))
-    return PauliSum({" ".join(f"Z{w}" for w in c): -(2.0**-n) for c in strings})
-
-
-def local_cost(n: int) -> PauliSum:
-    """1 - mean_j |0><0|_j, without the identity."""
-    return PauliSum({f"Z{w}": -0.5 / n for w in range(n)})
-
-
 SURE = 1 - 1e-7
 """Confidence of intervals that a closed form is asked to lie in: the nominal rate of false failures is 1e-7 each."""
 
 
 def test_global_cost_is_an_exponential() -> None:
     """Oracle: Var[g] = (1/8) (3/8)^(n-1), slope log2(3/8) = -1.415 (Cerezo 2021, 2001.00550)."""
-    scan = variance_scan(product_circuit, range(1, 7), global_cost, samples=4096, seed=1, confidence=SURE)
+    scan = variance_scan(one_rotation_per_wire, range(1, 7), global_cost, samples=4096, seed=1, confidence=SURE)
     assert scan.verdict == "exponential"
     assert scan.fit.law.low < math.log2(3 / 8) < scan.fit.law.high
     assert scan.fit.law.high - scan.fit.law.low < 0.25
@@ -52,7 +34,7 @@ def test_global_cost_is_an_exponential() -> None:
 
 def test_local_cost_is_a_power_law() -> None:
     """Oracle: Var[g] = 1 / (8 n^2) and Var[C] = 1 / (8 n), slopes -2 and -1 (Cerezo 2021)."""
-    scan = variance_scan(product_circuit, range(2, 8), local_cost, samples=2048, seed=2, confidence=SURE)
+    scan = variance_scan(one_rotation_per_wire, range(2, 8), local_cost, samples=2048, seed=2, confidence=SURE)
     assert scan.verdict == "polynomial"
     assert scan.fit.law.low < -2 < scan.fit.law.high
     assert scan.fit.law.high - scan.fit.law.low < 0.25
@@ -104,7 +86,7 @@ def test_gradients_are_the_ensembles() -> None:
 
 def test_weights_outside_the_light_cone_are_left_out() -> None:
     """Only one of the n rotations can move Z0: its variance is 1/2, whatever n is (not 1 / (2 n))."""
-    scan = variance_scan(product_circuit, [2, 4, 6], "Z0", samples=512, seed=5, confidence=SURE)
+    scan = variance_scan(one_rotation_per_wire, [2, 4, 6], "Z0", samples=512, seed=5, confidence=SURE)
     assert [row.n_live for row in scan.rows] == [1, 1, 1]
     assert all(row.gradient.low < 0.5 < row.gradient.high for row in scan.rows)
     assert scan.verdict == "constant"
@@ -125,8 +107,8 @@ def test_a_cost_that_nothing_moves() -> None:
 def test_shot_noise_is_subtracted() -> None:
     """Oracle: the same draws without shots. Without the subtraction the floor hides the plateau's slope."""
     options = {"samples": 600, "seed": 6, "confidence": SURE}
-    exact = variance_scan(product_circuit, [2, 4, 6], global_z, **options)
-    noisy = variance_scan(product_circuit, [2, 4, 6], global_z, shots=20, **options)
+    exact = variance_scan(one_rotation_per_wire, [2, 4, 6], global_z, **options)
+    noisy = variance_scan(one_rotation_per_wire, [2, 4, 6], global_z, shots=20, **options)
     for a, b in zip(exact.rows, noisy.rows, strict=True):
         assert b.gradient.low < a.gradient.value < b.gradient.high
         assert b.cost.low < a.cost.value < b.cost.high
@@ -201,11 +183,11 @@ def test_an_interrupted_file_gives_what_is_finished(tmp_path: Path) -> None:
         return hook
 
     with pytest.raises(KeyboardInterrupt):
-        variance_scan(product_circuit, [2, 3], "Z0", samples=64, seed=0, file=file, progress=stop_at(32))
+        variance_scan(one_rotation_per_wire, [2, 3], "Z0", samples=64, seed=0, file=file, progress=stop_at(32))
     with pytest.raises(InputError, match=r"No row of the scan in .* is finished yet: run it again to continue"):
         VarianceScan.load(file)
     with pytest.raises(KeyboardInterrupt):
-        variance_scan(product_circuit, [2, 3], "Z0", samples=64, seed=0, file=file, progress=stop_at(96))
+        variance_scan(one_rotation_per_wire, [2, 3], "Z0", samples=64, seed=0, file=file, progress=stop_at(96))
     assert [row.n_wires for row in VarianceScan.load(file).rows] == [2]
     (tmp_path / "other.npz").write_text("no")
     with pytest.raises(InputError, match="is not the file of a variance scan"):
@@ -215,24 +197,24 @@ def test_an_interrupted_file_gives_what_is_finished(tmp_path: Path) -> None:
 def test_a_file_keeps_its_scan(tmp_path: Path) -> None:
     """More sizes may be added; another question is refused. Without a seed the file's is taken."""
     file = tmp_path / "scan.npz"
-    first = variance_scan(product_circuit, [2], "Z0", samples=40, file=file)
-    more = variance_scan(product_circuit, [2, 3], "Z0", samples=40, file=file)
+    first = variance_scan(one_rotation_per_wire, [2], "Z0", samples=40, file=file)
+    more = variance_scan(one_rotation_per_wire, [2, 3], "Z0", samples=40, file=file)
     assert more.rows[0] == first.rows[0]
     assert more.settings["seed"] == first.settings["seed"]
     with pytest.raises(InputError, match="holds a scan with samples=40, this one has 50"):
-        variance_scan(product_circuit, [2], "Z0", samples=50, file=file)
+        variance_scan(one_rotation_per_wire, [2], "Z0", samples=50, file=file)
     with pytest.raises(InputError, match=r"holds a scan with seed=.*, this one has 1"):
-        variance_scan(product_circuit, [2], "Z0", samples=40, seed=1, file=file)
+        variance_scan(one_rotation_per_wire, [2], "Z0", samples=40, seed=1, file=file)
     with pytest.raises(InputError, match="holds another circuit, observable or input for 2 wires: give another file"):
-        variance_scan(product_circuit, [2], "Z1", samples=40, file=file)
+        variance_scan(one_rotation_per_wire, [2], "Z1", samples=40, file=file)
     file.write_text("no")
     with pytest.raises(InputError, match="is not the file of a variance scan"):
-        variance_scan(product_circuit, [2], "Z0", samples=40, file=file)
+        variance_scan(one_rotation_per_wire, [2], "Z0", samples=40, file=file)
 
 
 def test_it_stops_when_tight_enough() -> None:
     """A row ends at the tolerance; one whose variance sits in few draws goes on to the end, and says so."""
-    scan = variance_scan(product_circuit, [1, 10], global_cost, samples=512, tolerance=0.1, seed=9)
+    scan = variance_scan(one_rotation_per_wire, [1, 10], global_cost, samples=512, tolerance=0.1, seed=9)
     easy, hard = scan.rows
     assert easy.gradient.samples < 512
     assert easy.gradient.relative_error <= 0.1
@@ -246,7 +228,7 @@ def test_seeds_and_generators() -> None:
     """The same seed gives the same numbers; a generator is asked once; the draws know their row."""
 
     def scan(**options) -> VarianceScan:
-        return variance_scan(product_circuit, [2, 3], "Z0", samples=10, **options)
+        return variance_scan(one_rotation_per_wire, [2, 3], "Z0", samples=10, **options)
 
     assert scan(seed=1) == scan(seed=1)
     assert scan(seed=1).rows != scan(seed=2).rows
@@ -276,7 +258,7 @@ def test_series_and_round_trip() -> None:
 
 def test_table() -> None:
     """A line for each row, aligned, without a column for a depth that there is not."""
-    lines = variance_scan(product_circuit, [2, 10], "Z0", samples=10, seed=0).table().splitlines()
+    lines = variance_scan(one_rotation_per_wire, [2, 10], "Z0", samples=10, seed=0).table().splitlines()
     assert len(lines) == 3
     assert len({len(line) for line in lines}) == 1
     assert "depth" not in lines[0]
@@ -297,10 +279,10 @@ def test_table() -> None:
         ({"seed": 1, "generator": torch.Generator()}, "a seed or a generator, not both"),
         ({"make_circuit": hardware_efficient(2, 1)}, "a function of the number of wires .* has no scaling"),
         ({"make_circuit": lambda n: "abc"}, "must return a Circuit, got str"),
-        ({"make_circuit": lambda n: product_circuit(n + 1)}, r"circuit of 3 wires: it must have n_wires=2"),
+        ({"make_circuit": lambda n: one_rotation_per_wire(n + 1)}, r"circuit of 3 wires: it must have n_wires=2"),
         ({"make_circuit": lambda n: Circuit(n).append("h", 0)}, "circuit for 2 wires has no weights to draw"),
         (
-            {"make_circuit": lambda n: angle_encoding(n) + product_circuit(n)},
+            {"make_circuit": lambda n: angle_encoding(n) + one_rotation_per_wire(n)},
             r"tensor of features of shape \(batch, 2\)",
         ),
         ({"x": torch.zeros(0, 0)}, "at least one in x"),
@@ -310,12 +292,12 @@ def test_table() -> None:
 )
 def test_bad_arguments(options: dict, message: str) -> None:
     """Oracle: the messages."""
-    arguments = {"make_circuit": product_circuit, "n_wires": [2], "observable": "Z0", "samples": 8} | options
+    arguments = {"make_circuit": one_rotation_per_wire, "n_wires": [2], "observable": "Z0", "samples": 8} | options
     with pytest.raises((InputError, UnknownNameError), match=message):
         variance_scan(**arguments)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
     """Sizes from np.arange work as others do."""
-    scan = variance_scan(product_circuit, np.arange(2, 4), "Z0", samples=8, seed=0)
+    scan = variance_scan(one_rotation_per_wire, np.arange(2, 4), "Z0", samples=8, seed=0)
     assert json.dumps(scan.to_dict())

@@ -191,35 +191,31 @@ def _list(sizes: Sequence[int]) -> str:
     return ", ".join(map(str, sizes))
 
 
+def _unit(fit: ScalingFit) -> str:
+    return fit.variable.removesuffix("s")
+
+
 def _range(fit: ScalingFit) -> str:
     return f"from {fit.sizes[0]} to {fit.sizes[-1]} {fit.variable}"
 
 
-def _exponential(fit: ScalingFit) -> str:
-    law = fit.exponential
+def _decay(fit: ScalingFit) -> str:
+    law = fit.law
     assert law is not None
-    unit = fit.variable.removesuffix("s")
-    return (
-        f"The variance falls exponentially {_range(fit)}, by 2^{law.slope:.3f} for each {unit} "
-        f"(interval {law.low:.3f} to {law.high:.3f}; {_odds(fit.odds)} against a power law)."
-    )
-
-
-def _polynomial(fit: ScalingFit) -> str:
-    law = fit.power
-    assert law is not None
-    return (
-        f"The variance falls polynomially {_range(fit)}, as n^{law.slope:.2f} (interval {law.low:.2f} to "
-        f"{law.high:.2f}; {_odds(1 / fit.odds)} against an exponential)."
-    )
+    if law.kind == "exponential":
+        how, rate, odds, other = "exponentially", f"by 2^{law.slope:.3f} for each {_unit(fit)}", fit.odds, "a power law"
+    else:
+        how, rate, odds, other = "polynomially", f"as n^{law.slope:.3f}", 1 / fit.odds, "an exponential"
+    sure = "over 1e6 : 1" if odds > 1e6 else f"{odds:.0f} : 1"
+    interval = f"interval {law.low:.3f} to {law.high:.3f}; {sure} against {other}"
+    return f"The variance falls {how} {_range(fit)}, {rate} ({interval})."
 
 
 def _constant(fit: ScalingFit) -> str:
     law = fit.exponential
     assert law is not None
     return (
-        f"No decay is seen {_range(fit)}: the exponent for each {fit.variable.removesuffix('s')} lies in "
-        f"{law.low:.3f} to {law.high:.3f}."
+        f"No decay is seen {_range(fit)}: the exponent for each {_unit(fit)} lies in {law.low:.3f} to {law.high:.3f}."
     )
 
 
@@ -239,13 +235,9 @@ def _too_few(fit: ScalingFit) -> str:
     )
 
 
-def _odds(odds: float) -> str:
-    return "over 1e6 : 1" if odds > 1e6 else f"{odds:.0f} : 1"
-
-
 _SENTENCES: dict[str, Callable[[ScalingFit], str]] = {
-    "exponential": _exponential,
-    "polynomial": _polynomial,
+    "exponential": _decay,
+    "polynomial": _decay,
     "constant": _constant,
     "undecided": _undecided,
     "too_few_sizes": _too_few,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,10 +16,10 @@ from torchbp.circuits import Circuit, PauliSum, initialize
 from torchbp.circuits.initializers import Initializer
 from torchbp.errors import InputError
 from torchbp.gradients.light_cone import dead_weights
-from torchbp.layer import QuantumLayer
 from torchbp.trainability.draws import Draws, exact_draws, measured_draws
 from torchbp.trainability.moments import VarianceEstimate, check_confidence, variance_of
-from torchbp.trainability.scan_file import ScanFile, digest_of
+from torchbp.trainability.scan_file import ScanFile
+from torchbp.trainability.scan_plan import Depth, Observable, PlannedRow, planned_rows
 from torchbp.trainability.scan_result import ScanRow, VarianceScan
 
 FIRST_CHECK = 32
@@ -28,9 +27,6 @@ FIRST_CHECK = 32
 
 SAVE_EVERY = 5.0
 """Seconds between two saves of an unfinished row."""
-
-Depth = int | Sequence[int] | Callable[[int], int]
-Observable = PauliSum | str | Iterable[PauliSum | str] | Callable[[int], Any]
 
 
 @dataclass(frozen=True)
@@ -48,18 +44,6 @@ class Progress:
     samples: int
     done: int
     total: int
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A row to measure."""
-
-    n_wires: int
-    depth: int | None
-    series: str
-    layer: QuantumLayer
-    inputs: Tensor
-    digest: str
 
 
 def variance_scan(
@@ -122,14 +106,9 @@ def variance_scan(
         >>> scan.verdict
         'exponential'
     """
-    sizes = _increasing("n_wires", n_wires)
     _check(samples, tolerance, shots, confidence, seed, generator)
     dtype = torch.get_default_dtype() if dtype is None else dtype
-    rows = [
-        _row(n, d, series, make_circuit, observable, x, backend, noise, dtype)
-        for n in sizes
-        for d, series in _depths(depth, n)
-    ]
+    rows = planned_rows(make_circuit, n_wires, observable, depth, x, backend, noise, dtype)
     settings: dict[str, Any] = {
         "samples": samples,
         "tolerance": tolerance,
@@ -153,11 +132,17 @@ def variance_scan(
         elif note:
             note(kept.gradient.samples)
         found.append(kept)
-    return VarianceScan(tuple(found), {**settings, "seed": store.seed, "observable": _name(observable)})
+    return VarianceScan(
+        tuple(found), {**settings, "seed": store.seed, "observable": getattr(observable, "__name__", str(observable))}
+    )
 
 
 def _measure(
-    row: _Row, init: str | Initializer, settings: dict[str, Any], store: ScanFile, note: Callable[[int], None] | None
+    row: PlannedRow,
+    init: str | Initializer,
+    settings: dict[str, Any],
+    store: ScanFile,
+    note: Callable[[int], None] | None,
 ) -> ScanRow:
     """Draw until there are enough; what an earlier run has left of this row comes first."""
     samples, tolerance = settings["samples"], settings["tolerance"]
@@ -192,7 +177,7 @@ def round_size(n_wires: int) -> int:
     return max(4, min(FIRST_CHECK, 2 ** max(0, 18 - n_wires)))
 
 
-def _round(row: _Row, first: int, size: int, init: str | Initializer, shots: int | None, seed: int) -> Draws:
+def _round(row: PlannedRow, first: int, size: int, init: str | Initializer, shots: int | None, seed: int) -> Draws:
     """The draws number `first` to `first + size`, always the same."""
     layer = row.layer
     # Two streams, so that weights do not depend on whether and how they are measured.
@@ -205,7 +190,7 @@ def _round(row: _Row, first: int, size: int, init: str | Initializer, shots: int
     return measured_draws(layer, row.inputs, weights, shots, measuring)
 
 
-def _summary(row: _Row, draws: Draws, confidence: float, seconds: float) -> ScanRow:
+def _summary(row: PlannedRow, draws: Draws, confidence: float, seconds: float) -> ScanRow:
     layer = row.layer
     dead = set(dead_weights(layer.circuit, layer.observables))
     # Rounding leaves this much of a value that is zero: not a variance of anything.
@@ -232,7 +217,7 @@ def _summary(row: _Row, draws: Draws, confidence: float, seconds: float) -> Scan
     )
 
 
-def _gradient_variance(row: _Row, draws: Draws, confidence: float) -> VarianceEstimate:
+def _gradient_variance(row: PlannedRow, draws: Draws, confidence: float) -> VarianceEstimate:
     dead = set(dead_weights(row.layer.circuit, row.layer.observables))
     alive = [i for i in range(draws.gradients.shape[1]) if i not in dead]
     return _of(draws, alive, confidence)
@@ -255,62 +240,6 @@ def _squares(observables: Sequence[PauliSum]) -> float:
     """sum_k c_k^2 of the observables' sum, without the identity: (2^n + 1) times its variance over Haar states."""
     total = sum(observables[1:], observables[0])
     return sum(c**2 for string, c in total.terms if string)
-
-
-def _row(
-    n: int,
-    depth: int | None,
-    series: str,
-    make_circuit: Callable[..., Circuit],
-    observable: Observable,
-    x: Tensor | Callable[[int], Tensor] | None,
-    backend: str | Backend,
-    noise: NoiseModel | None,
-    dtype: torch.dtype,
-) -> _Row:
-    if not callable(make_circuit):
-        raise InputError(
-            f"make_circuit is a function of the number of wires (and of the depth, where one is given), got "
-            f"{make_circuit!r}: a single circuit has no scaling."
-        )
-    circuit = make_circuit(n) if depth is None else make_circuit(n, depth)
-    if not isinstance(circuit, Circuit):
-        raise InputError(f"make_circuit must return a Circuit, got {type(circuit).__name__}.")
-    if circuit.n_wires != n:
-        raise InputError(f"make_circuit({n}) returned a circuit of {circuit.n_wires} wires: it must have n_wires={n}.")
-    if not circuit.n_weights:
-        raise InputError(f"The circuit for {n} wires has no weights to draw: append weight() angles, or an ansatz.")
-    measured = observable(n) if callable(observable) else observable
-    layer = QuantumLayer(circuit, measured, backend=backend, noise=noise, init=torch.zeros(circuit.n_weights))
-    layer.to(dtype)
-    given = x(n) if callable(x) else x
-    inputs = layer._check(given.to(dtype) if isinstance(given, Tensor) else given, None)[0].detach()
-    if not len(inputs):
-        raise InputError("The cost is a mean over inputs: give at least one in x, or None for circuits without.")
-    return _Row(n, depth, series, layer, inputs, digest_of(layer, inputs))
-
-
-def _depths(depth: Depth | None, n: int) -> list[tuple[int | None, str]]:
-    """The depths of one size, and the name of the series each belongs to."""
-    if depth is None:
-        return [(None, "")]
-    if callable(depth):
-        return [(_depth(depth(n)), "depth(n)")]
-    if isinstance(depth, int):
-        return [(_depth(depth), f"depth {depth}")]
-    return [(_depth(d), f"depth {d}") for d in _increasing("depth", depth)]
-
-
-def _depth(value: object) -> int:
-    return _increasing("depth", [value])[0]
-
-
-def _increasing(name: str, given: Any) -> list[int]:
-    values = list(given) if isinstance(given, Iterable) else [given]
-    whole = all(isinstance(v, int | np.integer) and not isinstance(v, bool) and v >= 1 for v in values)
-    if not values or not whole or values != sorted(set(values)):
-        raise InputError(f"{name} are whole numbers of at least 1 that increase, such as [2, 4, 6]; got {values!r}.")
-    return [int(v) for v in values]
 
 
 def _check(
@@ -346,12 +275,8 @@ def _mix(*numbers: int) -> int:
     return state >> 1
 
 
-def _name(observable: Observable) -> str:
-    return getattr(observable, "__name__", str(observable))
-
-
 def _noting(
-    progress: Callable[[Progress], None] | None, row: _Row, done: int, total: int
+    progress: Callable[[Progress], None] | None, row: PlannedRow, done: int, total: int
 ) -> Callable[[int], None] | None:
     if progress is None:
         return None
