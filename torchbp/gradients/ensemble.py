@@ -78,7 +78,7 @@ def ensemble_gradients(
 
 
 def costs_and_gradients(layer: QuantumLayer, inputs: Tensor, draws: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
-    """The cost of `ensemble_gradients` and its gradient at given weights, all in one batch: every draw meets every input.
+    """The cost of `ensemble_gradients` and its gradient at given weights; every draw meets every input, in one batch.
 
     Args:
         layer: gives circuit, observables and backend.

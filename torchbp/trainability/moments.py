@@ -13,7 +13,7 @@ from torch import Tensor
 
 from torchbp.errors import InputError
 
-TRUSTED_SHARE = 0.2
+TRUSTED_SHARE = 0.1
 """From this share of the sum in a single draw on, the interval rests on too few draws to be believed."""
 
 
@@ -69,7 +69,9 @@ def variance_of(values: Tensor, noise: Tensor | None = None, confidence: float =
     does.
 
     No interval knows the tail that its draws have not met: for the global cost on 14 wires, with a kurtosis of 8000,
-    nominal 95% cover 85% with 2048 draws. `VarianceEstimate.trusted` is the warning sign.
+    nominal 95% cover 87% with 2048 draws. `VarianceEstimate.trusted` is the warning sign: it was false in every one of
+    1,000 such runs, in 95% of those on 10 wires (kurtosis 600, covered 94%), and true in 95% of those on 8 and in all
+    on 6 wires, where the coverage is right.
 
     Args:
         values: (S, P) or (S,), a row for each draw.

@@ -1,9 +1,9 @@
-"""How a variance falls with size: an exponential and a power law, their intervals, and which of them the data choose."""
+"""How a variance falls with size: an exponential and a power law, their intervals, and which the data choose."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -147,7 +147,7 @@ def fit_scaling(
         verdict = "undecided" if exponential.low <= -1 else "constant"
     elif abs(log_odds) < math.log(ODDS):
         verdict = "undecided"
-        next_size = _separating_size(exponential, power, kept, float(np.median(sigma)) * math.sqrt(widening))
+        next_size = _separating_size(better, n, y, sigma * math.sqrt(widening))
     else:
         verdict = "exponential" if log_odds > 0 else "polynomial"
     return ScalingFit(verdict, exponential, power, odds, kept, out, next_size, variable)
@@ -175,12 +175,14 @@ def _line(kind: Literal["exponential", "power"], n: np.ndarray, y: np.ndarray, s
     return Law(kind, float(slope), float(slope - half), float(slope + half), float(intercept), chi2, dof)
 
 
-def _separating_size(one: Law, other: Law, sizes: tuple[int, ...], sigma: float) -> int | None:
-    """The next size at which the laws differ by as many errors as the odds ask for, up to four times the largest."""
-    needed = math.sqrt(2 * math.log(ODDS)) * sigma
-    step = max(1, (sizes[-1] - sizes[0]) // (len(sizes) - 1))
-    for size in range(sizes[-1] + step, 4 * sizes[-1] + 1, step):
-        if abs(math.log2(one.predict(size)) - math.log2(other.predict(size))) > needed:
+def _separating_size(better: Law, n: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> int | None:
+    """The next size, up to four times the largest, at which the better law's prediction, added, would decide for it."""
+    step = max(1, int(n[-1] - n[0]) // (len(n) - 1))
+    errors = np.append(sigma, np.median(sigma))
+    for size in range(int(n[-1]) + step, 4 * int(n[-1]) + 1, step):
+        sizes, values = np.append(n, size), np.append(y, math.log2(better.predict(size)))
+        exponential, power = (_line(kind, sizes, values, errors, 0.95) for kind in ("exponential", "power"))
+        if abs(power.chi2 - exponential.chi2) > 2 * math.log(ODDS):
             return size
     return None
 
@@ -241,7 +243,7 @@ def _odds(odds: float) -> str:
     return "over 1e6 : 1" if odds > 1e6 else f"{odds:.0f} : 1"
 
 
-_SENTENCES = {
+_SENTENCES: dict[str, Callable[[ScalingFit], str]] = {
     "exponential": _exponential,
     "polynomial": _polynomial,
     "constant": _constant,
