@@ -162,7 +162,7 @@ def test_shared_weights() -> None:
     circuit = Circuit(2).append("rx", 0, shared).append("rzz", (0, 1), weight()).append("rx", 0, shared)
     assert find_generators(circuit, None).split == (0,)
     assert "weights 0 turn gates that don't commute or stand apart" in lie_algebra(circuit).caveats[0]
-    assert lie_algebra(qcnn(4)).caveats != ()
+    assert "weights" in lie_algebra(qcnn(3)).caveats[0]
 
 
 def _dense(words: np.ndarray, coefficients: np.ndarray, n: int) -> np.ndarray:

@@ -158,7 +158,9 @@ def landscape(found: Landscape, *, axes: Axes | None = None) -> Axes:
     x, y = (axis.numpy() for axis in found.axes)
     mesh = axes.pcolormesh(x, y, found.values.T.numpy(), cmap="cividis", shading="gouraud", rasterized=True)
     if found.spread > 0:
-        axes.contour(x, y, found.values.T.numpy(), levels=12, colors="white", linewidths=0.5, alpha=0.6)
+        axes.contour(
+            x, y, found.values.T.numpy(), levels=12, colors="white", linewidths=0.5, linestyles="solid", alpha=0.6
+        )
     axes.figure.colorbar(mesh, ax=axes, label="cost")
     names = ["first direction (rad)", "second direction (rad)"]
     if found.path is not None:
@@ -177,9 +179,9 @@ def landscape(found: Landscape, *, axes: Axes | None = None) -> Axes:
 
 
 def curvatures(found: Curvatures, *, axes: Axes | None = None) -> Axes:
-    """Gradient against curvature, a point for each weight: the circles are those of equal amplitude.
+    """Gradient against curvature, a point for each weight; its distance from the origin is the amplitude.
 
-    A plateau is one heap at the origin, a minimum a column on the right, a saddle both sides.
+    A plateau is one heap at the origin, a minimum a row on the right, a saddle lies on both sides.
     """
     axes = _axes(axes, (4.6, 4.2))
     exact = found.exact.numpy()

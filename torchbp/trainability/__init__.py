@@ -14,6 +14,8 @@ from torchbp.trainability.landscape import Landscape, Path, landscape, training_
 from torchbp.trainability.lie_algebra import LieAlgebra, lie_algebra
 from torchbp.trainability.lie_growth import LieGrowth, lie_growth
 from torchbp.trainability.moments import VarianceEstimate, variance_of
+from torchbp.trainability.precheck import precheck
+from torchbp.trainability.precheck_result import Precheck
 from torchbp.trainability.scaling import ScalingFit, fit_scaling
 from torchbp.trainability.scan import Progress, variance_scan
 from torchbp.trainability.scan_result import ScanRow, VarianceScan
@@ -29,6 +31,7 @@ __all__ = [
     "LieGrowth",
     "LightCone",
     "Path",
+    "Precheck",
     "Progress",
     "ScalingFit",
     "ScanRow",
@@ -44,6 +47,7 @@ __all__ = [
     "lie_algebra",
     "lie_growth",
     "light_cone",
+    "precheck",
     "training_path",
     "variance_of",
     "variance_scan",

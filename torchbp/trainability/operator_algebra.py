@@ -17,8 +17,9 @@ from torchbp.trainability.generators import Operator, distinct
 from torchbp.trainability.pauli_algebra import IdealNumbers
 from torchbp.trainability.pauli_strings import Words, bracket, closure, contains
 
-NEW, OLD = 1e-6, 1e-9
-"""Singular values, of commutators of norm 1, from which on a direction is new, and below which it is rounding."""
+STRONG, NEW, OLD = 0.1, 1e-6, 1e-8
+"""Singular values, of commutators of norm 1: what is taken at once, from where on a direction counts as new at all, and
+below where it is rounding."""
 
 MAX_NUMBERS = 2**27
 """Coefficients held at most: 1 GiB."""
@@ -55,7 +56,8 @@ class OperatorAlgebra:
         units = distinct(generators)
         self._maps = [_Commutator(g, self.words, n_wires) for g in units]
         rows = np.stack([self.vector(g) for g in units])
-        self.basis, self.complete = _span(rows, self._maps, min(limit, MAX_NUMBERS // len(self.words)))
+        limit = min(limit, MAX_NUMBERS // len(self.words))
+        self.basis, self.complete = _span(rows, self._maps, limit, self._random_map)
         self._ideals: list[np.ndarray] | None = None
 
     @property
@@ -92,7 +94,7 @@ class OperatorAlgebra:
         rng = np.random.default_rng(0)
         while rest.shape[1]:
             element = rest @ rng.normal(size=rest.shape[1])
-            turning = rest.T @ self._adjoint_of(element @ self.basis) @ rest
+            turning = rest.T @ (self.basis @ self._commutator(element @ self.basis)(self.basis).T) @ rest
             frequencies, planes = np.linalg.eigh(1j * turning)
             plane = rest @ planes[:, np.argmax(frequencies)]
             ideal, _ = _span(np.stack([plane.real, plane.imag]), [_matrix(a) for a in adjoint], len(rest))
@@ -120,11 +122,15 @@ class OperatorAlgebra:
             for rows in self.split()
         ]
 
-    def _adjoint_of(self, element: np.ndarray) -> np.ndarray:
-        """(dim, dim): ad of any element (S,) of the algebra."""
+    def _commutator(self, element: np.ndarray) -> _Map:
+        """ad of any element (S,)."""
         there = np.flatnonzero(element)
-        whole = _Commutator(Operator(self.words[there], element[there]), self.words, self.n_wires)
-        return self.basis @ whole(self.basis).T
+        return _Commutator(Operator(self.words[there], element[there]), self.words, self.n_wires)
+
+    def _random_map(self, basis: np.ndarray) -> _Map:
+        """ad of a random element of what `basis` spans."""
+        element = np.random.default_rng(len(basis)).normal(size=len(basis)) @ basis
+        return self._commutator(element / np.linalg.norm(element))
 
 
 _Map = Callable[[np.ndarray], np.ndarray]
@@ -152,40 +158,76 @@ def _matrix(matrix: np.ndarray) -> _Map:
     return lambda rows: rows @ matrix.T
 
 
-def _span(start: np.ndarray, maps: Sequence[_Map], limit: int) -> tuple[np.ndarray, bool]:
-    """Orthonormal rows of the smallest space with `start` in it that the maps don't leave; and whether it is whole."""
+def _span(
+    start: np.ndarray, maps: Sequence[_Map], limit: int, shortcut: Callable[[np.ndarray], _Map] | None = None
+) -> tuple[np.ndarray, bool]:
+    """Orthonormal rows of the smallest space with `start` in it that the maps don't leave; and whether it is whole.
+
+    Rounding grows along a chain of commutators. Where a generation is small, so that the chain would be long, the
+    `shortcut`, another map that doesn't leave the space, is applied to all rows: the chain is then as long as a
+    logarithm.
+    """
     basis = np.empty((0, start.shape[1]))
-    frontier = _new_directions(basis, start)
-    while len(frontier):
+    frontier, waiting = _directions(basis, start)
+    while True:
+        if not len(frontier):
+            frontier, waiting = _strongest(basis, waiting)
+            if not len(frontier):
+                return basis, True
         basis = np.concatenate([basis, frontier])
         if len(basis) > limit:
             return basis, False
-        fresh = frontier[:0]
-        for apply in maps:
-            known = np.concatenate([basis, fresh])
-            fresh = np.concatenate([fresh, _new_directions(known, apply(frontier))])
-        frontier = fresh
-    return basis, True
+        steps = [(apply, frontier) for apply in maps]
+        if shortcut is not None and 4 * len(frontier) < len(basis):
+            steps.insert(0, (shortcut(basis), basis))
+        start = len(basis)
+        for apply, rows in steps:
+            strong, weak = _directions(basis, apply(rows))
+            basis, waiting = np.concatenate([basis, strong]), np.concatenate([waiting, weak])
+        basis, frontier = basis[:start], basis[start:]
 
 
-def _new_directions(basis: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Orthonormal rows that span what `rows`, each scaled to norm 1, have beyond `basis`."""
+def _directions(basis: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `rows`, each scaled to norm 1, have beyond `basis`: orthonormal rows where it is much; else as it is.
+
+    A direction is as exact as it is strong: the weak ones wait, as others may come to explain them.
+    """
     norms = np.linalg.norm(rows, axis=1)
-    rows = rows[norms > OLD] / norms[norms > OLD, None]
+    rows = _beyond(basis, rows[norms > OLD] / norms[norms > OLD, None])
+    if not len(rows):
+        return rows, rows
+    _, values, directions = np.linalg.svd(rows, full_matrices=False)
+    strong, weak = values >= STRONG, (values < STRONG) & (values > OLD)
+    return _orthonormal(basis, directions[strong]), values[weak, None] * directions[weak]
+
+
+def _strongest(basis: np.ndarray, waiting: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The strongest direction among the weak, and the rest of them.
+
+    Raises:
+        PreconditionError: it is neither clearly there nor clearly rounding.
+    """
+    waiting = _beyond(basis, waiting)
+    if not len(waiting):
+        return waiting, waiting
+    _, values, directions = np.linalg.svd(waiting, full_matrices=False)
+    if values[0] < NEW:
+        raise PreconditionError(
+            f"Rounding does not let the dimension be told: a commutator has {values[0]:.1g} of its norm in a new "
+            "direction. The generators differ too widely in size, or there are too many wires."
+        )
+    return _orthonormal(basis, directions[:1]), values[1:, None] * directions[1:]
+
+
+def _beyond(basis: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`rows` without their parts in `basis`; those of which nothing is left but rounding are left out."""
     if len(basis) == rows.shape[1]:
         return rows[:0]
     for _ in range(2):
         rows = rows - (rows @ basis.T) @ basis
-    rows = rows[np.linalg.norm(rows, axis=1) > OLD / 2]  # most are nothing but rounding
-    if not len(rows):
-        return rows
-    _, values, directions = np.linalg.svd(rows, full_matrices=False)
-    unclear = values[(values < NEW) & (values > OLD)]
-    if len(unclear):
-        raise PreconditionError(
-            f"Rounding does not let the dimension be told: a commutator has {unclear[0]:.1g} of its norm in a new "
-            "direction. The coefficients of the generators differ too widely in size, or nearly cancel."
-        )
-    new = directions[values >= NEW]
-    new = new - (new @ basis.T) @ basis
-    return np.linalg.qr(new.T)[0].T if len(new) else new
+    return rows[np.linalg.norm(rows, axis=1) > OLD]
+
+
+def _orthonormal(basis: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    rows = rows - (rows @ basis.T) @ basis
+    return np.linalg.qr(rows.T)[0].T if len(rows) else rows
