@@ -2,7 +2,7 @@
 
     .venv/bin/python docs/trainability_figures.py --cache runs/figures
 
-About ten minutes on one core; with --cache an interrupted run continues where it was.
+A few minutes on one core; with --cache an interrupted run continues where it was.
 """
 
 from __future__ import annotations
@@ -206,6 +206,7 @@ def main() -> None:
     if chosen.cache:
         Path(chosen.cache).mkdir(parents=True, exist_ok=True)
     options = {"cache": chosen.cache, "progress": show}
+    torch.set_num_threads(1)
     IMAGES.mkdir(exist_ok=True)
     figures = {
         "costs": lambda: figure_costs(options),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+import torch
+
 from torchbp.circuits import Circuit, alternating_layered, global_z, hardware_efficient
 from torchbp.trainability import Progress, VarianceScan, variance_scan
 
@@ -51,4 +53,5 @@ if __name__ == "__main__":
     parser.add_argument("--wires", type=int, nargs="+", default=[4, 6, 8, 10])
     parser.add_argument("--samples", type=int, default=1024)
     chosen = parser.parse_args()
+    torch.set_num_threads(1)  # threads only get into each other's way in circuits this small
     main(chosen.wires, chosen.samples)

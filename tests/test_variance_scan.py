@@ -235,7 +235,9 @@ def test_seeds_and_generators() -> None:
     one, two = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
     assert scan(generator=one) == scan(generator=two)
     assert torch.equal(one.get_state(), two.get_state())
+    state = torch.get_rng_state()
     rows = scan(seed=1).rows
+    assert torch.equal(torch.get_rng_state(), state)
     assert rows[0].cost.value != rows[1].cost.value  # the cost is the same function of one weight at both sizes
 
 
@@ -276,6 +278,7 @@ def test_table() -> None:
         ({"tolerance": 5}, "tolerance is a relative standard error between 0 and 1, or None; got 5"),
         ({"shots": 0}, "shots is a whole number of at least 1, or None for exact values; got 0"),
         ({"confidence": 95}, "confidence is a probability between 0 and 1, such as 0.95; got 95"),
+        ({"seed": "one"}, "seed is a whole number, or None; got 'one'"),
         ({"seed": 1, "generator": torch.Generator()}, "a seed or a generator, not both"),
         ({"make_circuit": hardware_efficient(2, 1)}, "a function of the number of wires .* has no scaling"),
         ({"make_circuit": lambda n: "abc"}, "must return a Circuit, got str"),
@@ -301,3 +304,12 @@ def test_numbers_of_numpy_are_numbers() -> None:
     """Sizes from np.arange work as others do."""
     scan = variance_scan(one_rotation_per_wire, np.arange(2, 4), "Z0", samples=8, seed=0)
     assert json.dumps(scan.to_dict())
+
+
+def test_other_backends() -> None:
+    """Oracle: the fused backend on the same draws."""
+    options = {"samples": 16, "seed": 0}
+    one = variance_scan(one_rotation_per_wire, [2, 3], global_z, **options)
+    other = variance_scan(one_rotation_per_wire, [2, 3], global_z, backend="torchquantum", **options)
+    for a, b in zip(one.rows, other.rows, strict=True):
+        assert a.gradient.value == pytest.approx(b.gradient.value, rel=1e-4)

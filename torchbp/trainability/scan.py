@@ -256,6 +256,8 @@ def _check(
         raise InputError(f"tolerance is a relative standard error between 0 and 1, or None; got {tolerance!r}.")
     if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
         raise InputError(f"shots is a whole number of at least 1, or None for exact values; got {shots!r}.")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise InputError(f"seed is a whole number, or None; got {seed!r}.")
     if seed is not None and generator is not None:
         raise InputError("Give a seed or a generator, not both.")
     check_confidence(confidence)

@@ -81,7 +81,8 @@ def _row(
     if not circuit.n_weights:
         raise InputError(f"The circuit for {n} wires has no weights to draw: append weight() angles, or an ansatz.")
     measured = observable(n) if callable(observable) else observable
-    layer = QuantumLayer(circuit, measured, backend=backend, noise=noise, init=torch.zeros(circuit.n_weights))
+    start, own = torch.zeros(circuit.n_weights), torch.Generator()  # the global one is left alone
+    layer = QuantumLayer(circuit, measured, backend=backend, noise=noise, init=start, generator=own)
     layer.to(dtype)
     given = x(n) if callable(x) else x
     inputs = layer._check(given.to(dtype) if isinstance(given, Tensor) else given, None)[0].detach()

@@ -36,7 +36,8 @@ def drawn_states(
     """
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
         raise InputError(f"samples is a whole number of at least 2, got {samples!r}.")
-    layer = QuantumLayer(circuit, "Z0", backend=backend, init=torch.zeros(circuit.n_weights))
+    start, own = torch.zeros(circuit.n_weights), torch.Generator()  # the global one is left alone
+    layer = QuantumLayer(circuit, "Z0", backend=backend, init=start, generator=own)
     inputs = layer._check(x, None)[0].detach()
     if not len(inputs):
         raise InputError("States are prepared from at least one input: give one in x, or None for circuits without.")
