@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -124,6 +125,25 @@ def random_circuit(
         unitary = None if row else random_unitary(rng, size)
         circuit.append(name, wires, *angles, inverse=bool(rng.random() < 0.3), unitary=unitary)
     return circuit
+
+
+def one_rotation_per_wire(n: int, gate: str = "ry") -> Circuit:
+    """A rotation on each wire, no entanglement: the ansatz whose variances have closed forms (Cerezo 2021)."""
+    circuit = Circuit(n)
+    for wire in range(n):
+        circuit.append(gate, wire, weight())
+    return circuit
+
+
+def global_cost(n: int) -> PauliSum:
+    """1 - |0...0><0...0|, without the identity."""
+    strings = (c for k in range(1, n + 1) for c in itertools.combinations(range(n), k))
+    return PauliSum({" ".join(f"Z{w}" for w in c): -(2.0**-n) for c in strings})
+
+
+def local_cost(n: int) -> PauliSum:
+    """1 - mean_j |0><0|_j, without the identity."""
+    return PauliSum({f"Z{w}": -0.5 / n for w in range(n)})
 
 
 def _random_angle(rng: np.random.Generator, n_features: int, shared: Sequence[Parameter]) -> Parameter | float:

@@ -24,6 +24,7 @@ LAYERS = [
     {"layer"},
     {"gradients", "optim"},
     {"trainability", "hardware"},
+    {"plots"},
     {"models", "callbacks"},
     {"cli"},
 ]

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import dense_expectations
+from helpers import dense_expectations, one_rotation_per_wire
 
-from torchbp import Circuit, PauliSum, QuantumLayer, feature, weight
+from torchbp import Circuit, PauliSum, QuantumLayer, feature
 from torchbp.backends.noise import NoiseModel
 from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z
 from torchbp.errors import InputError
@@ -18,13 +18,6 @@ from torchbp.gradients.concentration import concentration
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def one_rotation_per_wire(n_wires: int, gate: str) -> Circuit:
-    circuit = Circuit(n_wires)
-    for wire in range(n_wires):
-        circuit.append(gate, wire, weight())
-    return circuit
 
 
 @pytest.mark.parametrize("gate", ["rx", "ry"])

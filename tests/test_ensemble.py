@@ -1,6 +1,5 @@
 """Gradients over re-drawn weights against closed forms, and against one backward for each draw."""
 
-import itertools
 import math
 from collections.abc import Callable
 from functools import cache
@@ -8,10 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from helpers import global_cost, local_cost, one_rotation_per_wire
 from torch import nn
 
 from torchbp import QuantumLayer
-from torchbp.circuits import Circuit, PauliSum, angle_encoding, hardware_efficient, initialize, weight
+from torchbp.circuits import PauliSum, angle_encoding, hardware_efficient, initialize
 from torchbp.circuits.initializers import uniform
 from torchbp.errors import InputError
 from torchbp.gradients.ensemble import Ensemble, ensemble_gradients
@@ -21,27 +21,9 @@ from torchbp.gradients.stats import GradientStatistics, mean_variance
 SAMPLES = 20_000
 
 
-def product_circuit(n: int) -> Circuit:
-    circuit = Circuit(n)
-    for wire in range(n):
-        circuit.append("rx", wire, weight())
-    return circuit
-
-
-def global_cost(n: int) -> PauliSum:
-    """1 - |0...0><0...0|, without the identity."""
-    strings = (c for k in range(1, n + 1) for c in itertools.combinations(range(n), k))
-    return PauliSum({" ".join(f"Z{w}" for w in c): -(2.0**-n) for c in strings})
-
-
-def local_cost(n: int) -> PauliSum:
-    """1 - mean_j |0><0|_j, without the identity."""
-    return PauliSum({f"Z{w}": -0.5 / n for w in range(n)})
-
-
 @cache
 def variance_of(n: int, cost: Callable[[int], PauliSum]) -> float:
-    layer = QuantumLayer(product_circuit(n), cost(n))
+    layer = QuantumLayer(one_rotation_per_wire(n, "rx"), cost(n))
     generator = torch.Generator().manual_seed(n)
     return mean_variance(
         GradientStatistics.from_samples(ensemble_gradients(layer, samples=SAMPLES, generator=generator))

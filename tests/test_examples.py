@@ -37,3 +37,14 @@ def test_existing_code() -> None:
     quantum = [layer.name for layer in monitor.latest if layer.kind == "quantum"]
     assert len(quantum) == 2
     assert all(name.startswith("quantum.rotations") for name in quantum)
+
+
+def test_will_it_train(capsys: pytest.CaptureFixture[str]) -> None:
+    """The two designs that plateau are told from those that don't, and each is printed with its numbers."""
+    scans = load("will_it_train").main(wires=[4, 6, 8, 10], samples=256)
+    assert {name: scan.verdict for name, scan in scans.items() if scan.verdict == "exponential"} == {
+        "deep, uniform start": "exponential",
+        "shallow, global observable": "exponential",
+    }
+    printed = capsys.readouterr().out
+    assert all(f"{name}: {scan.verdict}" in printed for name, scan in scans.items())

@@ -11,8 +11,9 @@ import torch
 from helpers import random_circuit
 
 from torchbp import Circuit, PauliSum, QuantumLayer, weight
-from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z, tfim
-from torchbp.gradients.light_cone import dead_layers, dead_weights
+from torchbp.circuits import alternating_layered, angle_encoding, global_z, hardware_efficient, local_z, tfim
+from torchbp.errors import CircuitError
+from torchbp.gradients.light_cone import dead_layers, dead_weights, light_cone
 from torchbp.gradients.stats import GradientStatistics, LayerSummary, summarize
 
 
@@ -49,6 +50,23 @@ def loose_circuit(seed: int) -> Circuit:
     """Rotations on five wires, with few gates between them."""
     gates = ["rx", "ry", "rz", "u3", "rzz", "crx", "cnot", "swap"]
     return random_circuit(np.random.default_rng(seed), n_wires=5, n_gates=14, n_features=1, gates=gates)
+
+
+@pytest.mark.parametrize(("depth", "width"), [(1, 4), (2, 8), (3, 12)])
+def test_a_brick_wall_widens_by_two_wires_a_side_and_layer(depth: int, width: int) -> None:
+    """Oracle: counting bricks. The weights in the cone are those whose gradient is not zero somewhere (autograd)."""
+    circuit = alternating_layered(12, depth)
+    cone = light_cone(circuit, PauliSum("Z5 Z6"))
+    assert len(cone.wires) == width
+    if depth == 1:
+        layer = QuantumLayer(circuit, "Z5 Z6", generator=generator()).double()
+        assert cone.weights == tuple(np.flatnonzero(gradients(layer).abs().amax(0).numpy() > 1e-9))
+
+
+def test_cone_of_a_wire_that_is_not_there() -> None:
+    """Oracle: the message."""
+    with pytest.raises(CircuitError, match="acts on wire 5, but the circuit has wires 0 to 1"):
+        light_cone(hardware_efficient(2, 1), PauliSum("Z5"))
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -9,7 +9,7 @@ import torch
 
 from torchbp import Circuit, PauliSum, QuantumLayer, weight
 from torchbp.backends.shots import Sampler, ShotMeter, Shots
-from torchbp.circuits import angle_encoding, hardware_efficient
+from torchbp.circuits import amplitude_encoding, angle_encoding, hardware_efficient
 from torchbp.errors import InputError
 from torchbp.gradients.shot_noise import ShotNoise, shot_noise
 
@@ -72,3 +72,14 @@ def test_no_gradient_needs_infinitely_many_shots() -> None:
 def test_cotangent_of_a_wrong_shape() -> None:
     with pytest.raises(InputError, match=r"cotangent must have shape \(2, 2\), .*, got \(2, 1\)"):
         shot_noise(layer(), X, torch.ones(2, 1))
+
+
+def test_amplitude_encoding_starts_from_the_encoded_state() -> None:
+    """Oracle: autograd through exact states."""
+    q = QuantumLayer(
+        amplitude_encoding(2) + hardware_efficient(2, 1), generator=torch.Generator().manual_seed(2)
+    ).double()
+    x = torch.tensor([[0.1, 0.9, -0.3, 0.2], [0.5, 0.5, 0.1, -0.7]], dtype=torch.float64)
+    cotangent = torch.tensor([[0.7, -0.2], [0.1, 1.3]], dtype=torch.float64)
+    (wanted,) = torch.autograd.grad((q(x) * cotangent).sum(), q.weights)
+    torch.testing.assert_close(shot_noise(q, x, cotangent).gradient, wanted)

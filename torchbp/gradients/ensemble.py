@@ -74,7 +74,29 @@ def ensemble_gradients(
         raise InputError(f"The cotangent must have shape {wanted}, got {tuple(cotangent.shape)}.") from error  # type: ignore[union-attr]
     draws = torch.stack([initialize(init, layer.circuit, generator) for _ in range(samples)]).to(inputs)
     step = max(1, (_CHUNK >> layer.n_wires) // len(inputs))
-    return torch.cat([_gradients(layer, inputs, part, slopes) for part in draws.split(step)])
+    return torch.cat([costs_and_gradients(layer, inputs, part, slopes)[1] for part in draws.split(step)])
+
+
+def costs_and_gradients(layer: QuantumLayer, inputs: Tensor, draws: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+    """The cost of `ensemble_gradients` and its gradient at given weights; every draw meets every input, in one batch.
+
+    Args:
+        layer: gives circuit, observables and backend.
+        inputs: (B, F).
+        draws: (S, P) weights.
+        cotangent: (B, M).
+
+    Returns:
+        (S,) and (S, P), detached.
+    """
+    with torch.enable_grad():
+        weights = draws.detach().clone().requires_grad_()
+        every = weights.repeat_interleave(len(inputs), 0)
+        y = layer.backend.expectations(layer.circuit, layer.observables, inputs.repeat(len(draws), 1), every)
+        costs = (y * cotangent.repeat(len(draws), 1)).sum(1).view(len(draws), -1).mean(1)
+        if not y.requires_grad:
+            return costs, torch.zeros_like(draws)
+        return costs.detach(), torch.autograd.grad(costs.sum(), weights)[0]
 
 
 @dataclass(frozen=True)
@@ -129,14 +151,3 @@ class Ensemble:
 def _shape(x: Tensor | None) -> str:
     """The shape, or that there is none."""
     return "nothing" if x is None else str(tuple(x.shape))
-
-
-def _gradients(layer: QuantumLayer, inputs: Tensor, draws: Tensor, slopes: Tensor) -> Tensor:
-    """(S, P) for draws (S, P): every draw meets every input."""
-    with torch.enable_grad():
-        weights = draws.clone().requires_grad_()
-        every = weights.repeat_interleave(len(inputs), 0)
-        y = layer.backend.expectations(layer.circuit, layer.observables, inputs.repeat(len(draws), 1), every)
-        if not y.requires_grad:
-            return torch.zeros_like(draws)
-        return torch.autograd.grad(y, weights, slopes.repeat(len(draws), 1) / len(inputs))[0]

@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.gradients.stats import LayerSummary
 from torchbp.layer import QuantumLayer
 
 
-def dead_weights(circuit: Circuit, observables: Iterable[PauliSum]) -> tuple[int, ...]:
-    """Indices of weights whose gradient is exactly zero for every input, by structure.
+@dataclass(frozen=True)
+class LightCone:
+    """What an observable can see of a circuit.
 
-    Going back from the wires an observable acts on, a gate matters if it touches a wire that matters, and then all
-    its wires do. A weight none of whose gates matter is dead. Weights that cancel for another reason (a phase before
-    a measurement in Z, say) are not found: the light cone is an upper bound on influence.
+    Attributes:
+        wires: those whose initial state can change it.
+        weights: indices of those that can change it.
     """
+
+    wires: tuple[int, ...]
+    weights: tuple[int, ...]
+
+
+def light_cone(circuit: Circuit, observable: PauliSum) -> LightCone:
+    """Go back from the wires an observable acts on: a gate matters if it touches a wire that matters.
+
+    Then all its wires do. The cost depends on as many wires as the cone has, so it is the cone's width, not the
+    circuit's, that a local observable's gradient can vanish with. What cancels for another reason (a phase before a
+    measurement in Z, say) is not seen: the light cone is an upper bound on influence.
+
+    Raises:
+        CircuitError: the observable acts on a wire the circuit does not have.
+    """
+    observable.check_fits(circuit.n_wires)
+    cone: set[int] = set(observable.wires)
     alive: set[int] = set()
-    for observable in observables:
-        cone = set(observable.wires)
-        for op in reversed(circuit.operations):
-            if cone.intersection(op.wires):
-                cone.update(op.wires)
-                alive.update(p.indices[0] for p in op.parameters if p.kind == "weight")
+    for op in reversed(circuit.operations):
+        if cone.intersection(op.wires):
+            cone.update(op.wires)
+            alive.update(p.indices[0] for p in op.parameters if p.kind == "weight")
+    return LightCone(tuple(sorted(cone)), tuple(sorted(alive)))
+
+
+def dead_weights(circuit: Circuit, observables: Iterable[PauliSum]) -> tuple[int, ...]:
+    """Indices of weights whose gradient is exactly zero for every input by structure: outside every light cone."""
+    alive = {i for observable in observables for i in light_cone(circuit, observable).weights}
     return tuple(i for i in range(circuit.n_weights) if i not in alive)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from torchbp.backends.base import Backend, initial_states
 from torchbp.backends.shots import Sampler, ShiftedCircuits
 from torchbp.errors import InputError
 from torchbp.gradients.stats import RESOLVED
@@ -65,8 +66,10 @@ def shot_noise(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> Shot
     sampler = Sampler(layer.circuit, layer.observables)
     with torch.no_grad():
         angles = sampler.angles(inputs, weights)
-        shifted = ShiftedCircuits.of(sampler, angles, None, [kind == "weight" for kind in sampler.kinds])
-        mean, variance = _moments(layer, sampler, shifted.angles, cotangent.detach().double())
+        start = initial_states(layer.circuit, inputs, None)
+        shifted = ShiftedCircuits.of(sampler, angles, start, [kind == "weight" for kind in sampler.kinds])
+        every = cotangent.detach().double().repeat(len(shifted.slots), 1)
+        mean, variance = outcome_moments(layer.backend, sampler, shifted.angles, shifted.starts, every)
     terms, batch = len(shifted.slots), len(inputs)
     c = shifted.coefficients.double()[:, None] * sampler.scales.to(mean)[shifted.slots, None]
     slopes, noises = (c * mean.view(terms, batch)).sum(1), (c.square() * variance.view(terms, batch)).sum(1)
@@ -75,14 +78,25 @@ def shot_noise(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> Shot
     return ShotNoise(zero.index_add(0, weight_of_term, slopes), zero.index_add(0, weight_of_term, noises))
 
 
-def _moments(layer: QuantumLayer, sampler: Sampler, angles: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and single-shot variance (R * B,) of sum_m cotangent_bm O_m, for R circuits of each of B samples."""
+def outcome_moments(
+    backend: Backend, sampler: Sampler, angles: Tensor, start: Tensor | None, cotangent: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and single-shot variance (N,) of sum_m cotangent[i, m] O_m in each of N circuits, exact.
+
+    Args:
+        backend: simulates the circuits.
+        sampler: of the circuit and its observables.
+        angles: (N, S) of all rotations, as `ShiftedCircuits` has them.
+        start: (N, 2^n) initial states, or None.
+        cotangent: (N, M) float64.
+    """
     values = sampler.outcome_values(angles.device)
     constants = torch.as_tensor(sampler.grouping.constants, device=angles.device)
-    every = cotangent.repeat(len(angles) // len(cotangent), 1)
+    if not sampler.grouping.groups:  # nothing but the identity: nothing to measure
+        return cotangent @ constants, torch.zeros(len(cotangent), dtype=torch.float64, device=angles.device)
     means, variances, done = [], [], 0
-    for distributions in sampler.outcome_probabilities(layer.backend, angles, None):
-        part = every[done : done + len(distributions[0])] if distributions else every
+    for distributions in sampler.outcome_probabilities(backend, angles, start):
+        part = cotangent[done : done + len(distributions[0])]
         done += len(part)
         mean, variance = part @ constants, torch.zeros(len(part), dtype=torch.float64, device=angles.device)
         for p, value in zip(distributions, values, strict=True):

@@ -1,0 +1,54 @@
+"""Will it train? Answers before the first step: scaling of variances, Lie algebras, entanglement, landscapes."""
+
+from torchbp.gradients.light_cone import LightCone, light_cone
+from torchbp.trainability.curvature import Curvatures, curvatures
+from torchbp.trainability.entanglement import (
+    EntanglementEntropy,
+    EntanglingCapability,
+    entanglement_entropy,
+    entangling_capability,
+)
+from torchbp.trainability.expressibility import Expressibility, expressibility
+from torchbp.trainability.information_content import InformationContent, information_content
+from torchbp.trainability.landscape import Landscape, Path, landscape, training_path
+from torchbp.trainability.lie_algebra import LieAlgebra, lie_algebra
+from torchbp.trainability.lie_growth import LieGrowth, lie_growth
+from torchbp.trainability.moments import VarianceEstimate, variance_of
+from torchbp.trainability.precheck import precheck
+from torchbp.trainability.precheck_result import Precheck
+from torchbp.trainability.scaling import ScalingFit, fit_scaling
+from torchbp.trainability.scan import Progress, variance_scan
+from torchbp.trainability.scan_result import ScanRow, VarianceScan
+
+__all__ = [
+    "Curvatures",
+    "EntanglementEntropy",
+    "EntanglingCapability",
+    "Expressibility",
+    "InformationContent",
+    "Landscape",
+    "LieAlgebra",
+    "LieGrowth",
+    "LightCone",
+    "Path",
+    "Precheck",
+    "Progress",
+    "ScalingFit",
+    "ScanRow",
+    "VarianceEstimate",
+    "VarianceScan",
+    "curvatures",
+    "entanglement_entropy",
+    "entangling_capability",
+    "expressibility",
+    "fit_scaling",
+    "information_content",
+    "landscape",
+    "lie_algebra",
+    "lie_growth",
+    "light_cone",
+    "precheck",
+    "training_path",
+    "variance_of",
+    "variance_scan",
+]
