@@ -1,6 +1,21 @@
 """Lightning callbacks that watch and treat the quantum layers, one file each."""
 
+from torchbp.callbacks.adaptive_shots import AdaptiveShots
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
+from torchbp.callbacks.initialization_reset import InitializationReset
 from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.plateau_guard import PlateauGuard
+from torchbp.callbacks.plateau_stopping import PlateauStopping
+from torchbp.callbacks.remedy import Remedy
+from torchbp.callbacks.shot_budget import ShotBudget
 
-__all__ = ["GradientSNRMonitor", "PlateauDetector"]
+__all__ = [
+    "AdaptiveShots",
+    "GradientSNRMonitor",
+    "InitializationReset",
+    "PlateauDetector",
+    "PlateauGuard",
+    "PlateauStopping",
+    "Remedy",
+    "ShotBudget",
+]

@@ -52,6 +52,11 @@ class QuantumWeights:
         return int(self.chosen.sum())
 
     @property
+    def shots_used(self) -> int:
+        """Shots that the layers have spent so far."""
+        return sum(layer.shots_used for layer in self.layers.values())
+
+    @property
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that hold any of the weights meant, each once."""
         return list(self.elements())

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback
 from torchbp.callbacks.evaluation import agreed
 from torchbp.callbacks.events import Event, announce
 from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.shot_settings import ShotSettings
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.gradients.plateau import Diagnosis, Verdict
 
@@ -23,8 +24,8 @@ class Remedy(Callback):
     on the lowest `rung` acts; while one is `busy`, the others wait. Their order in the trainer's list does not matter.
 
     A subclass defines `act`; and, as far as it has something to say there, `describe` (for a dry run), `available`,
-    `busy`, `suits`, `advance` (every step), `conclude` (the end of the fit), `restore` (put back what was changed, also
-    after an exception) and `state_dict`. It calls `tell` for everything it does.
+    `busy`, `suits`, `notice` (every verdict), `advance` (every step), `conclude` (the end of the fit), `restore` (put
+    back what was changed, also after an exception) and `state_dict`. It calls `tell` for everything it does.
 
     Args:
         detector: gives the verdicts; a new one with its defaults if left out. It may stand in the trainer's list of
@@ -35,6 +36,7 @@ class Remedy(Callback):
 
     Attributes:
         events: what it did so far.
+        shots: to change the shots of the layers; they are put back after the fit, and resumed.
         allowed: one more condition, from diagnosis to bool; all diagnoses are allowed at first.
 
     Raises:
@@ -59,6 +61,7 @@ class Remedy(Callback):
         self.dry_run, self.name = dry_run, name
         self.allowed: Callable[[Diagnosis], bool] = lambda diagnosis: True
         self.events: list[Event] = []
+        self.shots = ShotSettings()
         self.step = 0
         self._answered = 0
         self._ladder: Sequence[Remedy] = [self]
@@ -79,6 +82,9 @@ class Remedy(Callback):
     def suits(self, diagnosis: Diagnosis) -> bool:
         """Whether this very diagnosis, of a verdict it answers, is one for it."""
         return True
+
+    def notice(self, diagnosis: Diagnosis) -> None:
+        """Called for every new verdict, once, before it is asked who acts."""
 
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
         """Do it; no gradient is accumulated at that moment. The detector starts anew afterwards."""
@@ -128,6 +134,7 @@ class Remedy(Callback):
         if diagnosis is None or self._answered == self.detector.judged:
             return
         self._answered = self.detector.judged
+        self.notice(diagnosis)
         if not agreed(trainer, self._has_turn(diagnosis)):
             return
         if not self.dry_run:
@@ -149,10 +156,12 @@ class Remedy(Callback):
             self.detector.setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        self.shots.begin(pl_module)
         if self._drives_detector:
             self.detector.on_fit_start(trainer, pl_module)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.shots.resume(pl_module)
         self.step = self.detector.monitor.steps - 1  # of checkpoints too: both counts begin together
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -175,16 +184,26 @@ class Remedy(Callback):
         if self._drives_detector:
             self.detector.on_train_end(trainer, pl_module)
         self.conclude(trainer, pl_module)
-        self.restore(trainer, pl_module)
+        self._restore(trainer, pl_module)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        self.restore(trainer, pl_module)
+        self._restore(trainer, pl_module)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        self.restore(trainer, pl_module)
+        self._restore(trainer, pl_module)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        self.restore(trainer, pl_module)
+        self._restore(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self.shots.save(pl_module, checkpoint)
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self.shots.load(checkpoint)
+
+    def _restore(self, trainer: Any, module: Any) -> None:
+        self.restore(trainer, module)
+        self.shots.restore(module)
 
     @property
     def state_key(self) -> str:
