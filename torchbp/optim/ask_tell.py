@@ -43,7 +43,7 @@ class AskTell:
     Example:
         >>> import nevergrad as ng
         >>> def make(start, seed):
-        ...     return ng.optimizers.NGOpt(ng.p.Array(init=start.numpy()), budget=1000)
+        ...     return ng.optimizers.TwoPointsDE(ng.p.Array(init=start.numpy()), budget=1000)
         >>> search = AskTell(layer.weights, make, batch=8)
     """
 
