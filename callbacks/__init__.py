@@ -3,6 +3,7 @@
 from torchbp.callbacks.adaptive_shots import AdaptiveShots
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.initialization_reset import InitializationReset
+from torchbp.callbacks.layerwise_training import LayerwiseTraining
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.plateau_guard import PlateauGuard
 from torchbp.callbacks.plateau_stopping import PlateauStopping
@@ -13,6 +14,7 @@ __all__ = [
     "AdaptiveShots",
     "GradientSNRMonitor",
     "InitializationReset",
+    "LayerwiseTraining",
     "PlateauDetector",
     "PlateauGuard",
     "PlateauStopping",

@@ -11,6 +11,7 @@ from torchbp.callbacks.adaptive_shots import AdaptiveShots
 from torchbp.callbacks.events import Event
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.initialization_reset import InitializationReset
+from torchbp.callbacks.layerwise_training import LayerwiseTraining
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.plateau_stopping import PlateauStopping
 from torchbp.callbacks.remedy import Remedy
@@ -20,8 +21,8 @@ from torchbp.gradients.plateau import Diagnosis
 
 
 def default_ladder() -> list[Remedy]:
-    """More shots, a new start, and in the end the end."""
-    return [AdaptiveShots(), InitializationReset(), PlateauStopping()]
+    """More shots, a new start, few layers at a time, and in the end the end."""
+    return [AdaptiveShots(), InitializationReset(), LayerwiseTraining(), PlateauStopping()]
 
 
 def _forwarded(hook: str) -> Callable[..., None]:
@@ -43,9 +44,11 @@ class PlateauGuard(Callback):
     | verdict | what is done, from left to right as long as it does not help |
     |---|---|
     | shot_limited | more shots (`AdaptiveShots`), stop |
-    | barren_plateau, local_minimum | reset on trial, twice (`InitializationReset`), stop |
+    | barren_plateau | reset on trial, twice (`InitializationReset`), growing layers (`LayerwiseTraining`), stop |
+    | local_minimum | reset on trial, stop |
     | converged | more shots where there is no telling the gradient from their noise, stop |
-    | noise_induced, diverging | stop (`PlateauStopping`) |
+    | noise_induced | growing layers, stop |
+    | diverging | stop (`PlateauStopping`) |
     | healthy, oscillating, drifting, dead_layer | nothing; the verdict and its advice are announced |
 
     Everything it decides is an event with its evidence: on the console, in every logger, in `torchbp_events.jsonl`, and

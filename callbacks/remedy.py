@@ -24,8 +24,8 @@ class Remedy(Callback):
     on the lowest `rung` acts; while one is `busy`, the others wait. Their order in the trainer's list does not matter.
 
     A subclass defines `act`; and, as far as it has something to say there, `describe` (for a dry run), `available`,
-    `busy`, `suits`, `notice` (every verdict), `advance` (every step), `conclude` (the end of the fit), `restore` (put
-    back what was changed, also after an exception) and `state_dict`. It calls `tell` for everything it does.
+    `busy`, `gives_way`, `suits`, `notice` (every verdict), `advance` (every step), `conclude` (the end of the fit),
+    `restore` (put back what was changed, also after an exception) and `state_dict`. It calls `tell` for all it does.
 
     Args:
         detector: gives the verdicts; a new one with its defaults if left out. It may stand in the trainer's list of
@@ -79,6 +79,10 @@ class Remedy(Callback):
         """Whether it is in the middle of something that others must not interfere with."""
         return False
 
+    def gives_way(self, diagnosis: Diagnosis) -> bool:
+        """Whether others may act on this diagnosis while it is busy."""
+        return False
+
     def suits(self, diagnosis: Diagnosis) -> bool:
         """Whether this very diagnosis, of a verdict it answers, is one for it."""
         return True
@@ -125,7 +129,7 @@ class Remedy(Callback):
         return answers and self.suits(diagnosis) and self.allowed(diagnosis)
 
     def _has_turn(self, diagnosis: Diagnosis) -> bool:
-        if any(remedy.busy for remedy in self._ladder):
+        if any(remedy.busy and not remedy.gives_way(diagnosis) for remedy in self._ladder):
             return False
         return next((remedy for remedy in self._ladder if remedy.would_act(diagnosis)), None) is self
 
