@@ -1,6 +1,7 @@
 """Lightning callbacks that watch and treat the quantum layers, one file each."""
 
 from torchbp.callbacks.adaptive_shots import AdaptiveShots
+from torchbp.callbacks.gradient_free_fallback import GradientFreeFallback
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.initialization_reset import InitializationReset
 from torchbp.callbacks.layerwise_training import LayerwiseTraining
@@ -12,6 +13,7 @@ from torchbp.callbacks.shot_budget import ShotBudget
 
 __all__ = [
     "AdaptiveShots",
+    "GradientFreeFallback",
     "GradientSNRMonitor",
     "InitializationReset",
     "LayerwiseTraining",
