@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -113,7 +114,7 @@ class Remedy(Callback):
         """Announce something done, with the verdict it rests on and the numbers behind it; on every process alike."""
         diagnosis = self.detector.diagnosis
         verdict = None if diagnosis is None else diagnosis.verdict.value
-        event = Event(self.step, kind, message, {"verdict": verdict} | data)
+        event = Event(self.step, kind, message, _finite({"verdict": verdict} | data))
         self.events.append(event)
         announce(trainer, event)
 
@@ -225,6 +226,15 @@ class Remedy(Callback):
         self.events = [Event(**json.loads(text)) for text in state_dict["events"]]
         if state_dict["detector"] is not None:
             self.detector.load_state_dict(state_dict["detector"])
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: None stands for them."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _verdicts(answers: Iterable[Verdict | str]) -> frozenset[Verdict]:
