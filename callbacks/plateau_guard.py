@@ -45,7 +45,7 @@ class PlateauGuard(Callback):
     | verdict | what is done, from left to right as long as it does not help |
     |---|---|
     | shot_limited | more shots (`AdaptiveShots`), a search without gradients (`GradientFreeFallback`), stop |
-    | barren_plateau | a new start on trial (`InitializationReset`), growing layers (`LayerwiseTraining`), search, stop |
+    | barren_plateau | a new start on trial (`InitializationReset`), growing layers (`LayerwiseTraining`), search |
     | local_minimum | a new start on trial, a search, stop |
     | noise_induced | growing layers, stop |
     | converged | more shots where there is no telling the gradient from their noise, stop |

@@ -39,7 +39,7 @@ def ladder(**fallback: Any) -> list[Any]:
 
 
 def guard(script: Any, shots: int | None = None, **options: Any) -> PlateauGuard:
-    return PlateauGuard(Scripted(script), options.pop("ladder", ladder()), **options)
+    return PlateauGuard(Scripted(script, options.pop("every", 1000)), options.pop("ladder", ladder()), **options)
 
 
 def test_it_climbs_the_ladder():
@@ -118,8 +118,8 @@ def test_a_budget_of_its_own():
 
 def test_events_have_their_evidence(tmp_path):
     """In the file beside the logs: strict JSON, every event once. Oracle: the events themselves."""
-    watch = guard(dict.fromkeys(range(60), BP))
-    fit(Model(lr=1e-4), [watch], max_epochs=20, logger=CSVLogger(tmp_path))
+    watch = guard(dict.fromkeys(range(60), BP), every=1)
+    fit(Model(lr=1e-4), [watch], max_epochs=20, log_every_n_steps=1, logger=CSVLogger(tmp_path))
 
     def refuse(constant: str) -> Any:
         raise AssertionError(constant)
