@@ -4,6 +4,7 @@ from torchbp.callbacks.adaptive_shots import AdaptiveShots
 from torchbp.callbacks.gradient_free_fallback import GradientFreeFallback
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.initialization_reset import InitializationReset
+from torchbp.callbacks.layerwise_training import LayerwiseTraining
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.plateau_guard import PlateauGuard
 from torchbp.callbacks.plateau_stopping import PlateauStopping
@@ -15,6 +16,7 @@ __all__ = [
     "GradientFreeFallback",
     "GradientSNRMonitor",
     "InitializationReset",
+    "LayerwiseTraining",
     "PlateauDetector",
     "PlateauGuard",
     "PlateauStopping",

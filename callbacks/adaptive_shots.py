@@ -101,7 +101,7 @@ class AdaptiveShots(Remedy):
         before = {path: layer.shots for path, layer in self._layers.items()}
         snr = {path: self._snr(path) for path in self._layers}
         changed = self.shots.change(
-            module, lambda path, shots: max(shots, min(self._raised(path, shots), int(shots * factor)))
+            module, lambda path, shots: max(shots, int(min(self._raised(path, shots), shots * factor)))
         )
         self._changed = self.step
         if not changed:

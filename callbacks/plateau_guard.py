@@ -9,8 +9,10 @@ from lightning.pytorch import Callback
 
 from torchbp.callbacks.adaptive_shots import AdaptiveShots
 from torchbp.callbacks.events import Event
+from torchbp.callbacks.gradient_free_fallback import GradientFreeFallback
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.initialization_reset import InitializationReset
+from torchbp.callbacks.layerwise_training import LayerwiseTraining
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.plateau_stopping import PlateauStopping
 from torchbp.callbacks.remedy import Remedy
@@ -20,8 +22,8 @@ from torchbp.gradients.plateau import Diagnosis
 
 
 def default_ladder() -> list[Remedy]:
-    """More shots, a new start, and in the end the end."""
-    return [AdaptiveShots(), InitializationReset(), PlateauStopping()]
+    """More shots, a new start, few layers at a time, a search without gradients, and in the end the end."""
+    return [AdaptiveShots(), InitializationReset(), LayerwiseTraining(), GradientFreeFallback(), PlateauStopping()]
 
 
 def _forwarded(hook: str) -> Callable[..., None]:
@@ -42,10 +44,12 @@ class PlateauGuard(Callback):
 
     | verdict | what is done, from left to right as long as it does not help |
     |---|---|
-    | shot_limited | more shots (`AdaptiveShots`), stop |
-    | barren_plateau, local_minimum | reset on trial, twice (`InitializationReset`), stop |
+    | shot_limited | more shots (`AdaptiveShots`), a search without gradients (`GradientFreeFallback`), stop |
+    | barren_plateau | a new start on trial (`InitializationReset`), growing layers (`LayerwiseTraining`), search |
+    | local_minimum | a new start on trial, a search, stop |
+    | noise_induced | growing layers, stop |
     | converged | more shots where there is no telling the gradient from their noise, stop |
-    | noise_induced, diverging | stop (`PlateauStopping`) |
+    | diverging | stop (`PlateauStopping`) |
     | healthy, oscillating, drifting, dead_layer | nothing; the verdict and its advice are announced |
 
     Everything it decides is an event with its evidence: on the console, in every logger, in `torchbp_events.jsonl`, and
@@ -107,8 +111,8 @@ class PlateauGuard(Callback):
 
     @property
     def events(self) -> list[Event]:
-        """All that happened, in order."""
-        found = [event for piece in (self.detector, *self.pieces[:-1]) for event in piece.events]
+        """All that happened, in order: in a step the remedies act first, and a verdict is its last word."""
+        found = [event for piece in self.pieces for event in piece.events]
         return sorted(found, key=lambda event: event.step)
 
     def report(self) -> str:

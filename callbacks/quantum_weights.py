@@ -22,7 +22,7 @@ class QuantumWeights:
             None: all weights.
 
     Attributes:
-        chosen: (P,) bool, which of all weights of the layers are meant.
+        chosen: (P,) bool, which of all weights of the layers are meant; may be set.
     """
 
     def __init__(self, layers: Mapping[str, QuantumLayer], groups: Collection[str] | None = None) -> None:

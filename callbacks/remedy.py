@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -24,8 +25,8 @@ class Remedy(Callback):
     on the lowest `rung` acts; while one is `busy`, the others wait. Their order in the trainer's list does not matter.
 
     A subclass defines `act`; and, as far as it has something to say there, `describe` (for a dry run), `available`,
-    `busy`, `suits`, `notice` (every verdict), `advance` (every step), `conclude` (the end of the fit), `restore` (put
-    back what was changed, also after an exception) and `state_dict`. It calls `tell` for everything it does.
+    `busy`, `gives_way`, `suits`, `notice` (every verdict), `advance` (every step), `conclude` (the end of the fit),
+    `restore` (put back what was changed, also after an exception) and `state_dict`. It calls `tell` for all it does.
 
     Args:
         detector: gives the verdicts; a new one with its defaults if left out. It may stand in the trainer's list of
@@ -79,6 +80,10 @@ class Remedy(Callback):
         """Whether it is in the middle of something that others must not interfere with."""
         return False
 
+    def gives_way(self, diagnosis: Diagnosis) -> bool:
+        """Whether others may act on this diagnosis while it is busy."""
+        return False
+
     def suits(self, diagnosis: Diagnosis) -> bool:
         """Whether this very diagnosis, of a verdict it answers, is one for it."""
         return True
@@ -109,7 +114,7 @@ class Remedy(Callback):
         """Announce something done, with the verdict it rests on and the numbers behind it; on every process alike."""
         diagnosis = self.detector.diagnosis
         verdict = None if diagnosis is None else diagnosis.verdict.value
-        event = Event(self.step, kind, message, {"verdict": verdict} | data)
+        event = Event(self.step, kind, message, _finite({"verdict": verdict} | data))
         self.events.append(event)
         announce(trainer, event)
 
@@ -125,7 +130,7 @@ class Remedy(Callback):
         return answers and self.suits(diagnosis) and self.allowed(diagnosis)
 
     def _has_turn(self, diagnosis: Diagnosis) -> bool:
-        if any(remedy.busy for remedy in self._ladder):
+        if any(remedy.busy and not remedy.gives_way(diagnosis) for remedy in self._ladder):
             return False
         return next((remedy for remedy in self._ladder if remedy.would_act(diagnosis)), None) is self
 
@@ -221,6 +226,15 @@ class Remedy(Callback):
         self.events = [Event(**json.loads(text)) for text in state_dict["events"]]
         if state_dict["detector"] is not None:
             self.detector.load_state_dict(state_dict["detector"])
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: None stands for them."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _verdicts(answers: Iterable[Verdict | str]) -> frozenset[Verdict]:

@@ -96,6 +96,11 @@ class ShotBudget(Callback):
         epoch = math.inf if self.per_epoch is None else self.per_epoch - (self.used - self._epoch_began)
         return int(max(0, min(total, epoch)))
 
+    def spendable(self, trainer: Any) -> int:
+        """Shots left for something else than the step that begins, and what is kept back."""
+        spent = self._unseen() * trainer.world_size  # where this one has not been asked yet in this step
+        return max(0, self.left - spent - self._planned * trainer.accumulate_grad_batches - self._reserve)
+
     def update(self, trainer: Any) -> None:
         """Count what has been spent since the last time; on all processes alike."""
         spent, self._seen = self._unseen(), self._spent()
@@ -117,8 +122,6 @@ class ShotBudget(Callback):
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self.update(trainer)
-        if trainer.fit_loop.epoch_loop.batch_progress.current.ready:  # resumed in the middle of an epoch
-            return
         self._epoch_began = self.used
         if self.per_epoch is not None:
             self._settings.change(pl_module, lambda path, shots: self._halved.get(path, shots))
@@ -133,7 +136,7 @@ class ShotBudget(Callback):
         self._steps += first
         batches = trainer.accumulate_grad_batches if first else 1  # a step that is begun should be finished
         planned = self._predict(trainer, pl_module, batch, batch_idx)
-        reserve = max(self._extras) + self._validation
+        reserve = self._reserve
         if self.policy == "degrade":
             while (
                 planned and self.left < reserve + planned * self._horizon(trainer) and self._halve(trainer, pl_module)
@@ -191,6 +194,10 @@ class ShotBudget(Callback):
         self._extras = deque(state_dict["extras"], maxlen=MEMORY)
         self._halved = dict(state_dict["halved"])
         self.events = [Event(**json.loads(text)) for text in state_dict["events"]]
+
+    @property
+    def _reserve(self) -> int:
+        return max(self._extras, default=0) + self._validation
 
     def _spent(self) -> int:
         return sum(layer.shots_used for layer in self._layers)
@@ -257,8 +264,8 @@ class ShotBudget(Callback):
 
 
 def shots_left(trainer: Any) -> int | None:
-    """What the tightest budget among the trainer's callbacks allows; None where there is none."""
-    return min((budget.left for budget in _budgets(trainer)), default=None)
+    """What the tightest budget among the trainer's callbacks allows besides steps; None where there is none."""
+    return min((budget.spendable(trainer) for budget in _budgets(trainer)), default=None)
 
 
 def excuse(trainer: Any, shots: int) -> None:
