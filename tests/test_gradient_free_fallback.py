@@ -37,7 +37,7 @@ def quiet(every: int = 1000) -> PlateauDetector:
 
 def alone(**options: Any) -> GradientFreeFallback:
     """Takes over at step 0, without waiting for a verdict."""
-    defaults = {"detector": quiet(), "start_at": 0, "resume_when": None}
+    defaults = {"detector": quiet(), "method": "cma", "start_at": 0, "resume_when": None}
     return GradientFreeFallback(**{**defaults, **options})
 
 
@@ -164,6 +164,17 @@ def test_it_returns_when_the_gradient_is_back(resume_when: Any, ratios: list[flo
     gradients = [event for event in fallback.events if event.kind == "gradients"]
     assert [event.step for event in gradients] == ([] if back_at is None else [back_at])
     assert all(event.data["reason"] == "resolved" for event in gradients)
+
+
+def test_layers_that_the_user_froze_stay() -> None:
+    """Two quantum layers, one of them frozen."""
+    module = lightning_module(pl, nn.Sequential(measured(), measured()), mixing=False)
+    module.core[0].requires_grad_(False)
+    before = [layer.weights.detach().clone() for layer in module.core]
+    fit([alone()], module, max_epochs=1)
+    assert torch.equal(module.core[0].weights, before[0])
+    assert not torch.equal(module.core[1].weights, before[1])
+    assert not module.core[0].weights.requires_grad
 
 
 def test_a_verdict_starts_it() -> None:
@@ -358,5 +369,5 @@ def test_messages(make: Any, error: type, message: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:GradientSNRMonitor found no quantum layer", "ignore:PlateauDetector found no")
 def test_a_model_without_quantum_layers() -> None:
-    with pytest.raises(InputError, match="Classical has none: wrap TorchQuantum modules"):
+    with pytest.raises(InputError, match="Classical has none that train: wrap TorchQuantum modules"):
         fit([alone()], Classical())
