@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,10 +15,12 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from torchbp.callbacks.evaluation import agreed
 from torchbp.callbacks.events import Event, announce
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.investigation import current_loss, investigate, loss_scale, quantum_layers, weakest
 from torchbp.callbacks.isolation import LossFunction
+from torchbp.callbacks.loss_record import returned_loss
 from torchbp.errors import InputError, TorchBPError
 from torchbp.gradients.baseline import Baseline
 from torchbp.gradients.drift import Reference
@@ -59,6 +61,7 @@ class PlateauDetector(Callback):
     Attributes:
         diagnosis: the latest verdict, None as long as there is none.
         events: the verdicts so far that differ from the one before.
+        judged: verdicts so far, those that don't differ too.
 
     Raises:
         InputError: patience, window, cooldown or samples too small.
@@ -92,14 +95,27 @@ class PlateauDetector(Callback):
         self.watch = Watch(patience, window, cooldown, self.thresholds, target)
         self.diagnosis: Diagnosis | None = None
         self.events: list[Event] = []
+        self.judged = 0
         self._measured = -1  # step of the last measurement looked at
         self._sought: int | None = None  # of the last one before the loss's scale was asked for
         self._scale: float | None = None
         self._before: dict[str, GradientStatistics] = {}
         self._references: dict[str, Reference] = {}
         self._drives_monitor = False
+        self._resumes = False
         self._warned: set[str] = set()
         self._losses: list[Tensor] = []  # since the last measurement
+
+    def restart(self) -> None:
+        """Judge the run anew from here on: what a remedy calls after it has changed the weights or the shots.
+
+        What has been measured says nothing about the run from here on, and there is no verdict until there is enough
+        to judge by.
+        """
+        self.watch.restart()
+        self.diagnosis = None
+        self._before, self._losses = {}, []
+        self._measured = self._last_step
 
     @property
     def loss_fn(self) -> LossFunction | None:
@@ -115,7 +131,10 @@ class PlateauDetector(Callback):
             "watch": self.watch.state_dict(),
             "losses": [float(loss) for loss in self._losses],
             "scale": self._scale,
-            "verdict": None if self.diagnosis is None else self.diagnosis.verdict.value,
+            "judged": self.judged,
+            "diagnosis": None if self.diagnosis is None else json.dumps(asdict(self.diagnosis)),
+            "before": {name: _tensors(statistics.cpu()) for name, statistics in self._before.items()},
+            "references": {path: _tensors(reference) for path, reference in self._references.items()},
             "events": [json.dumps(asdict(event), default=str) for event in self.events],
             "monitor": self.monitor.state_dict() if self._drives_monitor else None,
         }
@@ -123,10 +142,12 @@ class PlateauDetector(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.watch.load_state_dict(state_dict["watch"])
         self._losses = [torch.tensor(loss) for loss in state_dict["losses"]]
-        self._scale = state_dict["scale"]
+        self._scale, self.judged = state_dict["scale"], state_dict["judged"]
+        self.diagnosis = None if state_dict["diagnosis"] is None else _diagnosis(json.loads(state_dict["diagnosis"]))
+        self._before = {name: GradientStatistics(**tensors) for name, tensors in state_dict["before"].items()}
+        self._references = {path: Reference(**tensors) for path, tensors in state_dict["references"].items()}
+        self._resumes = True
         self.events = [Event(**json.loads(text)) for text in state_dict["events"]]
-        if state_dict["verdict"] is not None:
-            self.diagnosis = Diagnosis(Verdict(state_dict["verdict"]), 0.5, ("the verdict at the checkpoint",), "")
         if state_dict["monitor"] is not None:
             self.monitor.load_state_dict(state_dict["monitor"])
 
@@ -136,7 +157,9 @@ class PlateauDetector(Callback):
             self.monitor.setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        self._references = {}
+        if not self._resumes:  # the circuits of a checkpoint are measured against what they gave at first
+            self._references = {}
+        self._resumes = False
         if self._drives_monitor:
             self.monitor.on_fit_start(trainer, pl_module)
         self._measured = self._last_step
@@ -162,7 +185,7 @@ class PlateauDetector(Callback):
             self.monitor.on_train_end(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        loss = None if self.loss_fn else _returned_loss(trainer, outputs)
+        loss = None if self.loss_fn else returned_loss(trainer, outputs)
         self._losses += [] if loss is None else [loss]
         if self._last_step == self._measured:
             return
@@ -174,7 +197,7 @@ class PlateauDetector(Callback):
             now = self._attempt(trainer, lambda: current_loss(trainer, pl_module, batch, batch_idx, self.loss_fn))
             self._losses += [] if now is None else [now]
         self._note_losses(trainer)
-        found = _agreed(trainer, self._judge(trainer, pl_module, layers, batch, batch_idx))
+        found = agreed(trainer, self._judge(trainer, pl_module, layers, batch, batch_idx))
         if found is not None:
             self._tell(trainer, found)
         if not trainer.barebones:
@@ -199,7 +222,7 @@ class PlateauDetector(Callback):
         scale = self._scale if self._has_scale else 1.0
         dead = tuple(name for path, layer in layers.items() for name in dead_layers(path, layer, measurement.layers))
         with undisturbed(module):
-            drift = _agreed(trainer, self._drift(layers))
+            drift = agreed(trainer, self._drift(layers))
         evidence = self.watch.evidence(measurement.step, scale, dead, drift)
         if self.baseline is not None:
             evidence = replace(evidence, baseline=self.baseline.z_scores(measurement.step, evidence.quantum))
@@ -235,7 +258,7 @@ class PlateauDetector(Callback):
         layers = list(quantum_layers(module).values())
         if layers:
             probe = partial(loss_scale, trainer, module, layers[0], batch, batch_idx, self.loss_fn)
-            self._scale = _agreed(trainer, self._attempt(trainer, probe))
+            self._scale = agreed(trainer, self._attempt(trainer, probe))
 
     def _attempt(self, trainer: Any, probe: Callable[[], T]) -> T | None:
         """What a probe finds. One that fails costs its verdict and a warning, not the training."""
@@ -272,6 +295,7 @@ class PlateauDetector(Callback):
     def _tell(self, trainer: Any, found: Diagnosis) -> None:
         changed = self.diagnosis is None or self.diagnosis.verdict is not found.verdict
         self.diagnosis = found
+        self.judged += 1
         if changed:
             step = self.monitor.history[-1].step
             event = Event(step, "verdict", str(found), asdict(found) | {"verdict": found.verdict.value})
@@ -279,15 +303,14 @@ class PlateauDetector(Callback):
             announce(trainer, event)
 
 
-def _returned_loss(trainer: Any, outputs: Any) -> Tensor | None:
-    """What `training_step` returned; Lightning divides it by the number of accumulated batches."""
-    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-    return loss.detach() * trainer.accumulate_grad_batches if isinstance(loss, Tensor) else None
+def _tensors(record: Any) -> dict[str, Tensor]:
+    """The fields of a dataclass of tensors."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
-def _agreed(trainer: Any, found: T) -> T:
-    """The first process's finding on all of them: each has probed with its own batch."""
-    return trainer.strategy.broadcast(found) if trainer.world_size > 1 else found
+def _diagnosis(saved: dict[str, Any]) -> Diagnosis:
+    lists = {name: tuple(saved[name]) for name in ("evidence", "layers")}
+    return Diagnosis(**saved | lists | {"verdict": Verdict(saved["verdict"])})
 
 
 def _ailing(diagnosis: Diagnosis | None) -> float:
