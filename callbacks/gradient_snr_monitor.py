@@ -58,6 +58,8 @@ class GradientSNRMonitor(Callback):
         loss_fn: `(module, batch) -> loss`, where the loss of `training_step` is not the one to look at, or can't be
             evaluated on a part of a batch.
         heatmap: draw the heatmap for TensorBoard, about ten times a run.
+        per_weight: write the gradient of every single quantum weight for torchbp's page in TensorBoard too, 8 bytes
+            a weight and measurement.
         groups: which weights form a layer, instead of `find_groups`.
 
     Attributes:
@@ -83,6 +85,7 @@ class GradientSNRMonitor(Callback):
         source: SourceName = "auto",
         loss_fn: LossFunction | None = None,
         heatmap: bool = True,
+        per_weight: bool = False,
         groups: Callable[[nn.Module], list[WeightGroup]] = find_groups,
     ) -> None:
         super().__init__()
@@ -92,7 +95,7 @@ class GradientSNRMonitor(Callback):
             raise InputError(f"A spread takes two samples: n_microbatches is at least 2, got {n_microbatches}.")
         check_source(source)
         self.every_n_steps, self.n_microbatches, self.source = every_n_steps, n_microbatches, source
-        self.loss_fn, self.draw_heatmap, self.groups = loss_fn, heatmap, groups
+        self.loss_fn, self.draw_heatmap, self.per_weight, self.groups = loss_fn, heatmap, per_weight, groups
         self.history: list[Measurement] = []
         self.statistics: dict[str, GradientStatistics] = {}
         self._source: SourceName = source  # the one that "auto" has come to in this fit
@@ -243,7 +246,7 @@ class GradientSNRMonitor(Callback):
             if board is None:
                 logger.log_metrics(measurement.metrics(), measurement.step)
             else:
-                board.log(measurement)
+                board.log(measurement, weights=self.statistics if self.per_weight else None)
 
     def _report(self, trainer: Any) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run or not self.history:
