@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 import numpy as np
-from tensorboard import program
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -86,23 +90,26 @@ def verdict(name: str, confidence: float = 0.9, layers: Sequence[str] = ()) -> t
 
 
 @contextmanager
-def served(logs: Path, *options: str) -> Iterator[str]:
-    """TensorBoard on a log directory; its address, without a slash at the end."""
-    board = program.TensorBoard()
-    board.configure(
-        argv=["tensorboard", f"--logdir={logs}", "--port=0", "--host=127.0.0.1", "--reload_interval=1", *options]
-    )
-    server = board._make_server()
-    import threading
+def served(logs: Path, *options: str, **environment: str) -> Iterator[str]:
+    """TensorBoard on a log directory, in a process of its own; its address, without a slash at the end."""
+    command = [sys.executable, "-m", "tensorboard.main", f"--logdir={logs}", "--port=0", "--host=127.0.0.1"]
+    with TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            [*command, "--reload_interval=1", *options], stderr=said, text=True, env=os.environ | environment
+        )
 
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.get_url().rstrip("/")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        def address() -> str:
+            said.seek(0)
+            text = said.read()
+            assert process.poll() is None, text
+            found = re.search(r"TensorBoard \S+ at (http\S+?)/? \(", text)
+            return found[1] if found else ""
+
+        try:
+            yield until(address)
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def get(address: str) -> Any:

@@ -86,12 +86,12 @@ class Logs:
         """The weights of one layer: SNR, |mean|, "mean" or "standard_error" of their gradients, (T, weights)."""
         tags = self._tags(context, experiment, run)
         manifest = _known("source", source, _manifests(tags), run)
-        tag = weights_tag(source, manifest.layers.index(layer) if layer in manifest.layers else -1)
-        own = _known(
-            "layer with single weights", tag, {t: Manifest.decode(s.plugin_content) for t, s in tags.items()}, run
-        )
+        numbered = {name: weights_tag(source, number) for number, name in enumerate(manifest.layers)}
+        logged = {name: tag for name, tag in numbered.items() if tag in tags}
+        tag = _known("layer with single weights", layer, logged, run)
+        own = Manifest.decode(tags[tag].plugin_content)
         if own is None or not own.n_weights:
-            raise errors.NotFoundError(f"The manifest of the weights of {layer!r} in run {run!r} is damaged.")
+            raise errors.NotFoundError(f"The description of the weights of {layer!r} in run {run!r} is damaged.")
         table = self._table(context, experiment, run, tag, tags, (own.n_weights[0], len(WEIGHT_COLUMNS)))
         of: Callable[[np.ndarray, np.ndarray], np.ndarray] = _known("quantity", column, _WEIGHT_NUMBERS, run)
         with np.errstate(divide="ignore", invalid="ignore"):
