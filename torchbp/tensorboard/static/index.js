@@ -181,9 +181,16 @@ export async function render() {
   } catch {
     // a page around this frame that is not TensorBoard's has its address to itself
   }
+  let busy = null;
+  const look = () => {
+    const shown = document.visibilityState === 'visible' && window.innerWidth > 0;
+    if (shown) busy ??= page.refresh().finally(() => (busy = null));
+    return busy;
+  };
+  document.addEventListener('visibilitychange', look);
   await page.refresh();
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, EVERY));
-    if (document.visibilityState === 'visible' && window.innerWidth > 0) await page.refresh();
+    await look();
   }
 }
