@@ -21,7 +21,11 @@ export function holding(table, step) {
 }
 
 /** One row of a table, over all its steps. */
-export const series = (table, row) => Float32Array.from(table.at, (_, k) => table.values[k * table.rows + row]);
+export function series(table, row) {
+  const found = new Float32Array(table.steps);
+  for (let k = 0; k < table.steps; k += 1) found[k] = table.values[k * table.rows + row];
+  return found;
+}
 
 /** Quantum layers on top, then the others: {name, row, kind, weights}. */
 export function order(source, layers) {
@@ -30,18 +34,24 @@ export function order(source, layers) {
   return layers === 'quantum' ? quantum : [...quantum, ...rows.filter((row) => row.kind !== 'quantum')];
 }
 
-/** Median of the last values that were measured, NaN without any. */
-export function recent(values, most = 20) {
-  return median(Array.from(values).filter((value) => !Number.isNaN(value)).slice(-most));
+/** Median of a row's last values that were measured, NaN without any. */
+export function recent(table, row, most = 20) {
+  const found = [];
+  for (let k = table.steps - 1; k >= 0 && found.length < most; k -= 1) {
+    const value = table.values[k * table.rows + row];
+    if (!Number.isNaN(value)) found.push(value);
+  }
+  return median(found);
 }
 
 /** The running median of `width` values, which a single outlier can't move. */
 export function smooth(values, width) {
-  const half = width >> 1;
   return values.map((value, k) => {
     if (Number.isNaN(value)) return NaN;
-    const reach = Math.min(half, k, values.length - 1 - k);
-    return median(Array.from(values.subarray(k - reach, k + reach + 1)).filter((v) => !Number.isNaN(v)));
+    const reach = Math.min(width >> 1, k, values.length - 1 - k);
+    const near = [];
+    for (let i = k - reach; i <= k + reach; i += 1) if (!Number.isNaN(values[i])) near.push(values[i]);
+    return median(near);
   });
 }
 

@@ -2,7 +2,7 @@
 
 import { h } from './dom.js';
 import { ago, count, list, number, step as stepText } from './format.js';
-import { order, recent, series } from './grid.js';
+import { order, recent } from './grid.js';
 import { icon } from './timeline.js';
 import { verdict as verdictWords } from './words.js';
 
@@ -37,13 +37,9 @@ function before(verdicts) {
   return told.length ? h('p', { class: 'before' }, h('b', {}, 'Before: '), told.join('; ')) : null;
 }
 
-/** The quantum layers with the SNR of the last measurement, and the median of the last twenty. */
+/** The quantum layers, each with the median SNR of its last measurements. */
 function measured(source, snr) {
-  const rows = order(source, 'quantum');
-  return rows.map(({ name, row }) => {
-    const values = series(snr, row);
-    return { name, now: values.at(-1), usual: recent(values) };
-  });
+  return order(source, 'quantum').map(({ name, row }) => ({ name, usual: recent(snr, row) }));
 }
 
 function where({ step, data }, layers) {

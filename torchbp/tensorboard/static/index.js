@@ -107,6 +107,7 @@ class Page {
       const lossRange = shared.lossRange ?? panel.needs.loss;
       panel.draw({ ...shared, width, lossRange, lossLog: shared.lossRange ? lossLog : panel.lossLog });
     }
+    performance.mark('torchbp-drawn');
     document.body.dataset.ready = String(Number(document.body.dataset.ready ?? 0) + 1);
   }
 

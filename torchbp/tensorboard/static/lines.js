@@ -118,4 +118,4 @@ export class Lines {
 
 /** The range that these series need on an axis, with a threshold in sight if there is one. */
 export const range = (series, isLog, threshold) =>
-  extent(series.flatMap(({ values }) => Array.from(values)), isLog, threshold === undefined ? [] : [threshold]);
+  extent([...series.map(({ values }) => values), threshold === undefined ? [] : [threshold]], isLog);

@@ -87,7 +87,7 @@ export class Panel {
     this.frame = frame;
     const losses = this.lossCurve[0]?.values;
     const finite = losses ? Array.from(losses).filter(Number.isFinite) : [];
-    const loss = finite.length && !state.range ? { name: data.curve, first: finite[0], last: recent(losses) } : null;
+    const loss = finite.length && !state.range ? { name: data.curve, first: finite[0], last: recent(data.loss, 0) } : null;
     put(this.head, title ? h('h1', { title: data.info.run }, shorten(data.info.run, Math.floor(width / 9))) : null, headline({ ...data, seen: data.seen, now, loss }));
     const marks = data.info.events.map((one) => one.step).filter((at) => at > frame.x.domain[0] && at < frame.x.domain[1]);
     const unique = [...new Set(marks)];
@@ -201,7 +201,7 @@ function weakest(rows, table, bad, selected) {
   const candidates = quantum.length ? quantum : rows;
   let chosen = candidates;
   if (candidates.length > MOST_LINES) {
-    const usual = new Map(candidates.map((one) => [one, recent(series(table, one.row))]));
+    const usual = new Map(candidates.map((one) => [one, recent(table, one.row)]));
     const rank = (one) => (Number.isNaN(usual.get(one)) ? Infinity : (bad === 'high' ? -1 : 1) * usual.get(one));
     const low = new Set([...candidates].sort((a, b) => rank(a) - rank(b)).slice(0, FEW_LINES));
     chosen = candidates.filter((one) => low.has(one));

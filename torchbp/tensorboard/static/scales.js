@@ -14,11 +14,11 @@ export function logarithmic([a, b], range) {
   return Object.assign(scale, { invert: (pixel) => 10 ** inner.invert(pixel), domain: [a, b], ticks: (n) => decades(a, b, n) });
 }
 
-/** The range of the finite values (on a logarithmic scale, of those above zero), with a margin; null without any. */
-export function extent(values, isLog, include = []) {
+/** The range of the finite numbers in some lists (on a logarithmic scale, of those above zero), with a margin, or null. */
+export function extent(lists, isLog) {
   let low = Infinity;
   let high = -Infinity;
-  for (const list of [values, include]) {
+  for (const list of lists) {
     for (const value of list) {
       if (!Number.isFinite(value) || (isLog && value <= 0)) continue;
       if (value < low) low = value;
