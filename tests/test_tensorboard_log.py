@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +14,14 @@ import pytest
 import torch
 from board_logs import get, served, until
 from fits import PACKAGES, fitted, plain_module
+from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DataLoader, TensorDataset
 
+from torchbp import Circuit, PauliSum, QuantumLayer, feature, weight
 from torchbp.callbacks import GradientSNRMonitor
 from torchbp.callbacks.events import FILE_NAME, Event, announce
-from torchbp.tensorboard.schema import EVENTS_TAG, Manifest, weights_tag
+from torchbp.tensorboard.schema import EVENTS_TAG, Manifest, stats_tag, weights_tag
 
 EVENTS = [
     Event(3, "verdict", "barren plateau", {"verdict": "barren_plateau", "confidence": 0.9}),
@@ -96,3 +100,53 @@ def test_per_weight(any_pl: Any, tmp_path: Path) -> None:
         np.testing.assert_allclose(stored[:, 0], expected.mean, rtol=1e-5, atol=1e-12)
         np.testing.assert_allclose(stored[:, 1], expected.standard_error, rtol=1e-5, atol=1e-12)
         assert [e.step for e in series] == [m.step for m in monitor.history]
+
+
+def shot_module(pl: Any, lr: float = 0.1, **options: Any) -> Any:
+    """One wire at a known angle, <Z> as loss: everything about its shots is known."""
+
+    class Model(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            circuit = Circuit(1).append("rx", 0, feature(0)).start_layer("turn").append("rx", 0, weight())
+            self.core = QuantumLayer(circuit, [PauliSum({"Z0": 1.0})], shots=16, **options)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return self.core(batch[0]).mean()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=lr)
+
+    return Model()
+
+
+def test_shots_to_resolve(any_pl: Any, tmp_path: Path) -> None:
+    """Oracle: E = cos t, dE/dt = -sin t from two circuits with E = -+sin t, so that one shot for each has the variance
+    (2 - 2 sin^2 t) / 4 = cos^2 t / 2, divided by B in the mean over B samples: 9 cos^2 t / (2 B sin^2 t)."""
+    angle, batch = 0.3, 4
+    board = importlib.import_module(f"{any_pl.__name__}.loggers").TensorBoardLogger(tmp_path)
+    data = DataLoader(TensorDataset(torch.zeros(batch, 1)), batch)
+    module = shot_module(any_pl)
+    with torch.no_grad():
+        module.core.weights.fill_(angle)
+    monitor = GradientSNRMonitor(every_n_steps=1, n_microbatches=2, shots_to_resolve=True)
+    fitted(any_pl, monitor, module, data, logger=board)
+    events = read(board.log_dir)
+    tag = stats_tag(monitor.history[0].source)
+    manifest = Manifest.decode(events.SummaryMetadata(tag).plugin_data.content)
+    assert manifest is not None
+    assert (manifest.layers, manifest.columns[-1]) == (("core/turn",), "shots_to_resolve")
+    stored = np.frombuffer(events.Tensors(tag)[0].tensor_proto.tensor_content, "<f4")
+    assert stored[-1] == pytest.approx(9 * math.cos(angle) ** 2 / (2 * batch * math.sin(angle) ** 2), rel=1e-5)
+
+
+def test_shots_to_resolve_without_a_simulator(tmp_path: Path) -> None:
+    """One warning, and the measurement goes on. Oracle: by hand."""
+    pl = importlib.import_module("lightning.pytorch")
+    module = shot_module(pl)
+    module.training_step = lambda batch, batch_idx: module.core.weights.sum() + module.core(batch[0]).detach().sum()
+    monitor = GradientSNRMonitor(every_n_steps=1, n_microbatches=2, shots_to_resolve=True)
+    data = DataLoader(TensorDataset(torch.zeros(8, 1)), 4)
+    with pytest.warns(UserWarning, match="can't tell the shots to resolve a gradient, and leaves them out: InputError"):
+        fitted(pl, monitor, module, data, logger=TensorBoardLogger(tmp_path))
+    assert len(monitor.history) == 2
