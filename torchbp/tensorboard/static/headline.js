@@ -45,7 +45,8 @@ function measured(source, snr) {
 function where({ step, data }, layers) {
   const names = data.layers ?? [];
   const all = names.length > 1 && layers.length && layers.every(({ name }) => names.includes(name));
-  const place = all ? `, in all ${layers.length} quantum layers` : names.length ? `, in ${list(names)}` : '';
+  const every = layers.length === 2 ? 'both' : `all ${layers.length}`;
+  const place = all ? `, in ${every} quantum layers` : names.length ? `, in ${list(names)}` : '';
   return `since step ${stepText(step)}${place}`;
 }
 

@@ -18,9 +18,10 @@ class Page {
     this.panels = new Map();
     this.turn = 0;
     this.toolbar = new Toolbar({ change: (part) => this.change(part), download: (kind) => this.download(kind) });
+    this.note = h('p', { class: 'note', role: 'note', hidden: true });
     this.main = h('main');
     this.said = h('div', { class: 'said', 'aria-live': 'polite' });
-    root.append(this.toolbar.element, this.main, this.said);
+    root.append(this.toolbar.element, this.note, this.main, this.said);
     this.message('Reading the log…', 'A large log takes TensorBoard a moment.');
     this.toolbar.element.hidden = true;
   }
@@ -67,6 +68,9 @@ class Page {
     if (elements.length !== this.main.children.length || elements.some((element, i) => element !== this.main.children[i])) put(this.main, elements);
     data.forEach((one) => this.panels.get(one.info.run).take(one, state));
     this.toolbar.draw({ state, known: this.known, shown: data, now: this.now, address: link(state) });
+    const sources = [...new Set(data.map(({ name }) => name).filter(Boolean))];
+    this.note.hidden = sources.length < 2;
+    put(this.note, `These gradients come from different sources (${sources.join(', ')}): their numbers do not compare.`);
     this.draw();
   }
 
@@ -130,6 +134,7 @@ class Page {
 
   empty(others) {
     this.toolbar.element.hidden = true;
+    this.note.hidden = true;
     this.panels = new Map();
     const seen = others ? `TensorBoard sees ${others} run${others === 1 ? '' : 's'} here, none with` : 'There is no run here yet with';
     const code = 'trainer = L.Trainer(callbacks=[GradientSNRMonitor(), PlateauDetector()])  # from torchbp.callbacks';
