@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -103,8 +104,7 @@ def needed_shots(
     for path, layer in quantum_layers(module).items():
         if layer.shots is not None:
             with training_loss(trainer, module, batch_idx, loss_fn) as loss:
-                way = passage(layer, lambda loss=loss: loss(_copy(batch)))
-                needed = shots_to_resolve(layer, way)
+                needed = shots_to_resolve(layer, passage(layer, partial(loss, _copy(batch))))
             found |= {f"{path}/{name}" if path else name: shots for name, shots in needed.items()}
     return found
 

@@ -31,7 +31,7 @@ async function get(path, parameters) {
 
 const json = async (path, parameters) => (await get(path, parameters)).json();
 
-/** {steps, rows, total, every, skipped, range, at: Float64Array of steps, values: Float32Array, row by row of a step}. */
+/** The head of a packed table, and with it `at`, its steps, and `values`, the rows of one step after the other. */
 async function table(path, parameters) {
   const buffer = await (await get(path, parameters)).arrayBuffer();
   const end = new Uint8Array(buffer).indexOf(10) + 1;

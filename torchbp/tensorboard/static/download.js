@@ -2,7 +2,20 @@
 
 import { s } from './dom.js';
 
-const STYLES = ['fill', 'fill-opacity', 'stroke', 'stroke-width', 'stroke-dasharray', 'stroke-opacity', 'opacity', 'font-size', 'font-family', 'font-weight', 'text-anchor', 'visibility'];
+const STYLES = [
+  'fill',
+  'fill-opacity',
+  'stroke',
+  'stroke-width',
+  'stroke-dasharray',
+  'stroke-opacity',
+  'opacity',
+  'font-size',
+  'font-family',
+  'font-weight',
+  'text-anchor',
+  'visibility',
+];
 const [MARGIN, TITLE] = [16, 26];
 
 /** One line a cell: run, source, quantity, layer, step, value. */
@@ -30,7 +43,12 @@ export function svg(panels, background) {
     x += one.width + MARGIN;
     return group;
   });
-  const root = s('svg', { xmlns: 'http://www.w3.org/2000/svg', width, height, viewBox: `0 0 ${width} ${height}` }, s('rect', { width, height, fill: background }), placed);
+  const root = s(
+    'svg',
+    { xmlns: 'http://www.w3.org/2000/svg', width, height, viewBox: `0 0 ${width} ${height}` },
+    s('rect', { width, height, fill: background }),
+    placed,
+  );
   return { text: new XMLSerializer().serializeToString(root), width, height };
 }
 
@@ -61,7 +79,13 @@ function column(panel) {
   const parts = [];
   let y = 0;
   const text = (content, size, weight) => {
-    parts.push(s('text', { x: 0, y: y + 14, fill: color, 'font-size': size, 'font-weight': weight, 'font-family': 'sans-serif' }, content));
+    parts.push(
+      s(
+        'text',
+        { x: 0, y: y + 14, fill: color, 'font-size': size, 'font-weight': weight, 'font-family': 'sans-serif' },
+        content,
+      ),
+    );
     y += TITLE;
   };
   text(panel.data.info.run, 15, 700);
@@ -73,7 +97,15 @@ function column(panel) {
     const group = s('g', { transform: `translate(${element.matches('.key') ? panel.frame.left : 0} ${y})` });
     if (element.matches('.heatmap')) {
       const canvas = element.querySelector('canvas');
-      group.append(s('image', { href: canvas.toDataURL(), x: panel.frame.left, y: 0, width: canvas.clientWidth, height: canvas.clientHeight }));
+      group.append(
+        s('image', {
+          href: canvas.toDataURL(),
+          x: panel.frame.left,
+          y: 0,
+          width: canvas.clientWidth,
+          height: canvas.clientHeight,
+        }),
+      );
     }
     group.append(...styled(overlay).childNodes);
     parts.push(group);
@@ -95,4 +127,5 @@ function styled(element) {
 }
 
 const quoted = (text) => `"${String(text).replaceAll('"', '""')}"`;
-const written = (value) => (Number.isNaN(value) ? '' : value === Infinity ? 'inf' : value === -Infinity ? '-inf' : String(value));
+const written = (value) =>
+  Number.isNaN(value) ? '' : value === Infinity ? 'inf' : value === -Infinity ? '-inf' : String(value);

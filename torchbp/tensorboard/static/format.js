@@ -16,7 +16,12 @@ export const step = (value) => Math.round(value).toLocaleString('en-US').replace
 
 /** How long ago, from seconds. */
 export function ago(seconds) {
-  const units = [[86400, 'day'], [3600, 'hour'], [60, 'minute'], [1, 'second']];
+  const units = [
+    [86400, 'day'],
+    [3600, 'hour'],
+    [60, 'minute'],
+    [1, 'second'],
+  ];
   const [size, unit] = units.find(([n]) => seconds >= n) ?? [1, 'second'];
   const count = Math.max(0, Math.floor(seconds / size));
   return seconds < 2 ? 'just now' : `${count} ${unit}${count === 1 ? '' : 's'} ago`;

@@ -6,7 +6,9 @@ const GAP = 3; // a measurement holds until the next, but no longer than this ma
 export function ends(at) {
   const gaps = Array.from(at.subarray(1), (step, k) => step - at[k]).sort((a, b) => a - b);
   const usual = gaps.length ? gaps[gaps.length >> 1] : 1;
-  return Float64Array.from(at, (step, k) => (k + 1 < at.length ? Math.min(at[k + 1], step + GAP * usual) : step + usual));
+  return Float64Array.from(at, (step, k) =>
+    k + 1 < at.length ? Math.min(at[k + 1], step + GAP * usual) : step + usual,
+  );
 }
 
 /** The measurement that holds at a step, -1 where none does. */
@@ -29,7 +31,12 @@ export function series(table, row) {
 
 /** Quantum layers on top, then the others: {name, row, kind, weights}. */
 export function order(source, layers) {
-  const rows = source.layers.map((name, row) => ({ name, row, kind: source.kinds[row], weights: source.n_weights[row] }));
+  const rows = source.layers.map((name, row) => ({
+    name,
+    row,
+    kind: source.kinds[row],
+    weights: source.n_weights[row],
+  }));
   const quantum = rows.filter((row) => row.kind === 'quantum');
   return layers === 'quantum' ? quantum : [...quantum, ...rows.filter((row) => row.kind !== 'quantum')];
 }

@@ -8,7 +8,7 @@ import { verdict as verdictWords } from './words.js';
 
 const LIVE = 60; // seconds since the last value up to which a run counts as training
 
-/** The card of one run: `info` from /run, `table` of the SNR (null if there is none), `seen` from /runs, server's now. */
+/** The card of one run: `info` from /run, `snr` its table or null, `seen` from /runs, `now` the server's time. */
 export function headline({ info, source, snr, seen, now, loss }) {
   const verdicts = info.events.filter((one) => one.kind === 'verdict');
   const last = verdicts.at(-1);
@@ -54,13 +54,15 @@ function untold(layers) {
   if (!layers.length) return 'No quantum layer was measured';
   const low = layers.filter(({ usual }) => !(usual >= 3)).length;
   if (!low) return 'Every quantum layer has a measurable gradient';
-  return `${low} of ${count(layers.length, 'quantum layer')} ${low === 1 ? 'has' : 'have'} a gradient lost in its noise`;
+  const have = low === 1 ? 'has' : 'have';
+  return `${low} of ${count(layers.length, 'quantum layer')} ${have} a gradient lost in its noise`;
 }
 
 const hint = (layers) =>
   layers.length
-    ? 'No verdict has been given. A low SNR alone is no plateau: a converged model has one too. With PlateauDetector() among ' +
-      'the callbacks, torchbp says which of ten causes it is, and on what evidence, once the loss has stopped falling.'
+    ? 'No verdict has been given. A low SNR alone is no plateau: a converged model has one too. With ' +
+      'PlateauDetector() among the callbacks, torchbp says which of ten causes it is, and on what evidence, once the ' +
+      'loss has stopped falling.'
     : 'The rows below are classical layers. torchbp knows QuantumLayer and TorchQuantum’s modules.';
 
 function facts({ layers, snr, seen, now, loss, stop, confidence }) {
@@ -69,10 +71,30 @@ function facts({ layers, snr, seen, now, loss, stop, confidence }) {
   const resolved = usual.filter((value) => value >= 3).length;
   const age = now - seen.time;
   return [
-    confidence === undefined ? null : fact('confidence', number(Number(confidence)), 'How clearly the numbers lie on this side of the rule’s lines, 0.5 to 1. It is no probability.'),
-    layers.length ? fact('measurable layers', `${resolved} of ${layers.length}`, 'Quantum layers whose median SNR over the last 20 measurements is 3 or more') : null,
-    usual.length ? fact('lowest SNR', number(Math.min(...usual)), 'Of the quantum layers, each the median of its last 20 measurements') : null,
-    loss ? fact(loss.name, `${number(loss.first)} → ${number(loss.last)}`, 'First value, and median of the last 20') : null,
+    confidence === undefined
+      ? null
+      : fact(
+          'confidence',
+          number(Number(confidence)),
+          'How clearly the numbers lie on this side of the rule’s lines, 0.5 to 1. It is no probability.',
+        ),
+    layers.length
+      ? fact(
+          'measurable layers',
+          `${resolved} of ${layers.length}`,
+          'Quantum layers whose median SNR over the last 20 measurements is 3 or more',
+        )
+      : null,
+    usual.length
+      ? fact(
+          'lowest SNR',
+          number(Math.min(...usual)),
+          'Of the quantum layers, each the median of its last 20 measurements',
+        )
+      : null,
+    loss
+      ? fact(loss.name, `${number(loss.first)} → ${number(loss.last)}`, 'First value, and median of the last 20')
+      : null,
     snr?.range.length ? fact('step', stepText(snr.range[1]), 'Of the last measurement') : null,
     h(
       'div',

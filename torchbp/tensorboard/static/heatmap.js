@@ -6,6 +6,7 @@ import { shorten, step as stepText } from './format.js';
 import { holding } from './grid.js';
 
 const AXIS = 22;
+const EDGE = 24; // beside the key's bar, for half a number
 const LABEL = 13; // pixels a row's name needs
 
 export class Heatmap {
@@ -84,7 +85,11 @@ export class Heatmap {
         ? null
         : s(
             'text',
-            { class: `row ${kind}${name === selected ? ' selected' : ''}`, x: frame.left - 8, y: (index + 0.5) * size + 4 },
+            {
+              class: `row ${kind}${name === selected ? ' selected' : ''}`,
+              x: frame.left - 8,
+              y: (index + 0.5) * size + 4,
+            },
             shorten(name, letters),
             s('title', {}, name),
           );
@@ -101,7 +106,13 @@ export class Heatmap {
       marks.map((at) => s('line', { class: 'mark', x1: frame.x(at), x2: frame.x(at), y1: 0, y2: height })),
       chosen < 0
         ? null
-        : s('rect', { class: 'selected', x: frame.left - 1, y: chosen * size - 0.5, width: frame.plot + 2, height: size + 1 }),
+        : s('rect', {
+            class: 'selected',
+            x: frame.left - 1,
+            y: chosen * size - 0.5,
+            width: frame.plot + 2,
+            height: size + 1,
+          }),
       axis(frame, height),
       this.hair,
       this.box,
@@ -202,19 +213,30 @@ export function axis({ left, plot, x }, top) {
 /** What the colours mean: a bar with numbers below, and what grey is. */
 export function key(color, format) {
   const width = 180;
-  const [low, high] = [color.stops[0], color.stops.at(-1)];
   const at = (value) => Math.max(0, Math.min(1, color.position(value))) * width;
-  const value = (pixel) => {
-    const part = (pixel + 0.5) / width;
-    return Math.abs(color.position(Math.sqrt(low * high)) - 0.5) < 1e-6 ? low * (high / low) ** part : low + (high - low) * part;
-  };
   const bar = Array.from({ length: width / 2 }, (_, i) =>
-    s('rect', { x: 12 + 2 * i, y: 0, width: 2.5, height: 9, fill: css(color.of(value(2 * i))) }),
+    s('rect', { x: EDGE + 2 * i, y: 0, width: 2.5, height: 9, fill: css(color.of(color.value((2 * i + 1) / width))) }),
   );
   const names = color.stops.map((stop) =>
-    s('text', { x: 12 + at(stop), y: 21, 'text-anchor': 'middle', class: stop === color.threshold ? 'threshold' : '' }, format(stop)),
+    s(
+      'text',
+      { x: EDGE + at(stop), y: 21, 'text-anchor': 'middle', class: stop === color.threshold ? 'threshold' : '' },
+      format(stop),
+    ),
   );
-  const line = color.diverging ? s('line', { class: 'threshold', x1: 12 + at(color.threshold), x2: 12 + at(color.threshold), y1: -2, y2: 11 }) : null;
-  const grey = [s('rect', { x: width + 34, y: 0, width: 14, height: 9, fill: css(UNMEASURED) }), s('text', { x: width + 53, y: 9 }, 'not measured')];
-  return s('svg', { class: 'key', width: width + 134, height: 26, viewBox: `0 -3 ${width + 134} 26` }, bar, line, names, grey);
+  const line = color.diverging
+    ? s('line', { class: 'threshold', x1: EDGE + at(color.threshold), x2: EDGE + at(color.threshold), y1: -2, y2: 11 })
+    : null;
+  const grey = [
+    s('rect', { x: width + 2 * EDGE + 6, y: 0, width: 14, height: 9, fill: css(UNMEASURED) }),
+    s('text', { x: width + 2 * EDGE + 25, y: 9 }, 'not measured'),
+  ];
+  return s(
+    'svg',
+    { class: 'key', width: width + 2 * EDGE + 106, height: 26, viewBox: `0 -3 ${width + 2 * EDGE + 106} 26` },
+    bar,
+    line,
+    names,
+    grey,
+  );
 }

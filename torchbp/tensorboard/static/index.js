@@ -55,7 +55,8 @@ class Page {
       if (turn !== this.turn) return;
       const text = `Can’t read the data: ${error.message}`;
       this.toolbar.tell(`${text} Trying again.`, true);
-      if (!this.panels.size) this.message('The data can’t be read', `${text} Is TensorBoard still running? This page goes on trying.`);
+      if (!this.panels.size)
+        this.message('The data can’t be read', `${text} Is TensorBoard still running? This page goes on trying.`);
     }
   }
 
@@ -65,12 +66,19 @@ class Page {
     const old = this.panels;
     this.panels = new Map(data.map((one) => [one.info.run, old.get(one.info.run) ?? this.panel()]));
     const elements = [...this.panels.values()].map((panel) => panel.element);
-    if (elements.length !== this.main.children.length || elements.some((element, i) => element !== this.main.children[i])) put(this.main, elements);
+    if (
+      elements.length !== this.main.children.length ||
+      elements.some((element, i) => element !== this.main.children[i])
+    )
+      put(this.main, elements);
     data.forEach((one) => this.panels.get(one.info.run).take(one, state));
     this.toolbar.draw({ state, known: this.known, shown: data, now: this.now, address: link(state) });
     const sources = [...new Set(data.map(({ name }) => name).filter(Boolean))];
     this.note.hidden = sources.length < 2;
-    put(this.note, `These gradients come from different sources (${sources.join(', ')}): their numbers do not compare.`);
+    put(
+      this.note,
+      `These gradients come from different sources (${sources.join(', ')}): their numbers do not compare.`,
+    );
     this.draw();
   }
 
@@ -136,9 +144,16 @@ class Page {
     this.toolbar.element.hidden = true;
     this.note.hidden = true;
     this.panels = new Map();
-    const seen = others ? `TensorBoard sees ${others} run${others === 1 ? '' : 's'} here, none with` : 'There is no run here yet with';
+    const seen = others
+      ? `TensorBoard sees ${others} run${others === 1 ? '' : 's'} here, none with`
+      : 'There is no run here yet with';
     const code = 'trainer = L.Trainer(callbacks=[GradientSNRMonitor(), PlateauDetector()])  # from torchbp.callbacks';
-    this.message('No quantum gradients yet', `${seen} data of torchbp. Put its callbacks into the trainer, with a TensorBoardLogger (Lightning’s default where TensorBoard is installed):`, h('pre', {}, code), h('p', {}, 'A training that has just started shows up by itself after its first measurement.'));
+    this.message(
+      'No quantum gradients yet',
+      `${seen} data of torchbp. Put its callbacks into the trainer, with a TensorBoardLogger:`,
+      h('pre', {}, code),
+      h('p', {}, 'A training that has just started shows up by itself after its first measurement.'),
+    );
   }
 
   message(title, text, ...more) {

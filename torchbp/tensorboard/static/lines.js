@@ -38,16 +38,36 @@ export class Lines {
     put(
       this.element,
       s('clipPath', { id: clip }, s('rect', { x: left, y: 0, width: frame.plot, height: bottom + 1 })),
-      beyond ? s('rect', { class: 'below', x: left, y: scale(threshold), width: frame.plot, height: bottom - scale(threshold) }) : null,
+      beyond
+        ? s('rect', {
+            class: 'below',
+            x: left,
+            y: scale(threshold),
+            width: frame.plot,
+            height: bottom - scale(threshold),
+          })
+        : null,
       ticks.map((tick) => [
         s('line', { class: 'gridline', x1: left, x2: right, y1: scale(tick), y2: scale(tick) }),
         s('text', { x: left - 8, y: scale(tick) + 4, 'text-anchor': 'end' }, number(tick)),
       ]),
       s('text', { class: 'title', x: 0, y: TOP + 4 }, shorten(name, Math.floor((left - 34) / 6.6))),
       marks.map((at) => s('line', { class: 'mark', x1: frame.x(at), x2: frame.x(at), y1: TOP, y2: bottom })),
-      s('g', { 'clip-path': `url(#${clip})` }, series.map((one) => this.curve(one))),
-      beyond ? s('line', { class: 'threshold', x1: left, x2: right, y1: scale(threshold), y2: scale(threshold) }) : null,
-      beyond ? s('text', { class: 'threshold', x: right - 4, y: scale(threshold) - 5, 'text-anchor': 'end' }, `measurable from ${number(threshold)}`) : null,
+      s(
+        'g',
+        { 'clip-path': `url(#${clip})` },
+        series.map((one) => this.curve(one)),
+      ),
+      beyond
+        ? s('line', { class: 'threshold', x1: left, x2: right, y1: scale(threshold), y2: scale(threshold) })
+        : null,
+      beyond
+        ? s(
+            'text',
+            { class: 'threshold', x: right - 4, y: scale(threshold) - 5, 'text-anchor': 'end' },
+            `measurable from ${number(threshold)}`,
+          )
+        : null,
       axis(frame, bottom),
       this.hair,
       this.dot,
@@ -56,11 +76,22 @@ export class Lines {
 
   curve({ name, table, values, color, strong }) {
     const faint = s('path', { d: this.path(table, values), stroke: color, class: 'reading', fill: 'none' });
-    const bold = s('path', { d: this.path(table, smooth(values, SMOOTH)), stroke: color, class: 'median', fill: 'none' });
+    const bold = s('path', {
+      d: this.path(table, smooth(values, SMOOTH)),
+      stroke: color,
+      class: 'median',
+      fill: 'none',
+    });
     const broken = Array.from(table.at).filter((_, k) => Number.isNaN(values[k]) || Math.abs(values[k]) === Infinity);
     const ticks = broken.map((at) => `M${this.frame.x(at).toFixed(1)} ${TOP - 6}v6`).join('');
     const lost = s('path', { d: ticks, class: 'lost', fill: 'none' }, s('title', {}, 'not a finite number'));
-    return s('g', { class: `series${strong ? ' strong' : ''}`, 'data-name': name }, faint, bold, strong === undefined ? lost : null);
+    return s(
+      'g',
+      { class: `series${strong ? ' strong' : ''}`, 'data-name': name },
+      faint,
+      bold,
+      strong === undefined ? lost : null,
+    );
   }
 
   path(table, values) {

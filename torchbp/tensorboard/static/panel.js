@@ -26,9 +26,17 @@ export class Panel {
     this.title = h('h3');
     this.keyPlace = h('div', { class: 'key-place' });
     this.timeline = new Timeline({ chosen: (events) => this.tables.show(events) });
-    this.heatmap = new Heatmap('Layers by step', { cell: (cell, place) => this.cell(cell, place), open: (name) => this.open(name), zoom: on.zoom });
+    this.heatmap = new Heatmap('Layers by step', {
+      cell: (cell, place) => this.cell(cell, place),
+      open: (name) => this.open(name),
+      zoom: on.zoom,
+    });
     this.detail = h('div', { class: 'detail', hidden: true });
-    this.weights = new Heatmap('Weights by step', { cell: (cell, place) => this.cell(cell, place), open: () => {}, zoom: on.zoom });
+    this.weights = new Heatmap('Weights by step', {
+      cell: (cell, place) => this.cell(cell, place),
+      open: () => {},
+      zoom: on.zoom,
+    });
     this.lines = new Lines('Layers over steps', { point: (point, place) => this.point(point, place) });
     this.legend = h('div', { class: 'legend' });
     this.loss = new Lines('Loss over steps', { point: (point, place) => this.point(point, place) });
@@ -46,9 +54,18 @@ export class Panel {
       this.loss.element,
       this.lossHint,
     );
-    this.element = h('article', { class: 'panel' }, this.head, h('div', { class: 'body' }, this.charts, this.tables.element));
+    this.element = h(
+      'article',
+      { class: 'panel' },
+      this.head,
+      h('div', { class: 'body' }, this.charts, this.tables.element),
+    );
     for (const chart of [this.heatmap, this.lines, this.loss]) {
-      zoomable(chart.element, () => chart.frame, (chosen) => on.change({ range: chosen }));
+      zoomable(
+        chart.element,
+        () => chart.frame,
+        (chosen) => on.change({ range: chosen }),
+      );
     }
   }
 
@@ -87,17 +104,30 @@ export class Panel {
     this.frame = frame;
     const losses = this.lossCurve[0]?.values;
     const finite = losses ? Array.from(losses).filter(Number.isFinite) : [];
-    const loss = finite.length && !state.range ? { name: data.curve, first: finite[0], last: recent(data.loss, 0) } : null;
-    put(this.head, title ? h('h1', { title: data.info.run }, shorten(data.info.run, Math.floor(width / 9))) : null, headline({ ...data, seen: data.seen, now, loss }));
-    const marks = data.info.events.map((one) => one.step).filter((at) => at > frame.x.domain[0] && at < frame.x.domain[1]);
+    const loss =
+      finite.length && !state.range ? { name: data.curve, first: finite[0], last: recent(data.loss, 0) } : null;
+    put(
+      this.head,
+      title ? h('h1', { title: data.info.run }, shorten(data.info.run, Math.floor(width / 9))) : null,
+      headline({ ...data, seen: data.seen, now, loss }),
+    );
+    const marks = data.info.events
+      .map((one) => one.step)
+      .filter((at) => at > frame.x.domain[0] && at < frame.x.domain[1]);
     const unique = [...new Set(marks)];
     const some = data.table?.steps && this.rows.length;
-    put(this.title, `${this.words.title} by layer and step`, s('title', {}), h('span', { class: 'meaning' }, this.subtitle()));
+    put(
+      this.title,
+      `${this.words.title} by layer and step`,
+      s('title', {}),
+      h('span', { class: 'meaning' }, this.subtitle()),
+    );
     const color = cells(this.words, cellRange, this.threshold);
     put(this.keyPlace, some ? key(color, number) : null);
     this.timeline.draw({ events: data.info.events, frame, last: Math.min(data.seen.last_step, frame.x.domain[1]) });
     this.heatmap.element.hidden = !some;
-    if (some) this.heatmap.draw({ table: data.table, rows: this.rows, color, frame, selected: state.layer, marks: unique });
+    if (some)
+      this.heatmap.draw({ table: data.table, rows: this.rows, color, frame, selected: state.layer, marks: unique });
     this.drawDetail(frame, unique);
     this.drawLines(frame, unique, lineRange, dark);
     this.drawLoss(frame, unique, lossRange, lossLog);
@@ -109,9 +139,13 @@ export class Panel {
     if (!data.source) return 'This run has no measurements that can be read, only events.';
     if (!data.table) return `This run has no ${words.title.toLowerCase()}.`;
     if (!data.table.steps) return 'Nothing was measured in these steps.';
-    const thinned = data.table.every > 1 ? `; every ${data.table.every}th of ${stepText(data.table.total)} measurements, drag to zoom in` : '';
+    const thinned =
+      data.table.every > 1
+        ? `; every ${data.table.every}th of ${stepText(data.table.total)} measurements, drag to zoom in`
+        : '';
     const damaged = data.table.skipped ? `; ${count(data.table.skipped, 'damaged record')} left out` : '';
-    return `${words.meaning}; source ${data.name}${state.range ? `; steps ${state.range.map(stepText).join(' to ')}` : ''}${thinned}${damaged}`;
+    const zoomed = state.range ? `; steps ${state.range.map(stepText).join(' to ')}` : '';
+    return `${words.meaning}; source ${data.name}${zoomed}${thinned}${damaged}`;
   }
 
   drawDetail(frame, marks) {
@@ -119,20 +153,54 @@ export class Panel {
     this.detail.hidden = !detail;
     if (!detail) return;
     const name = h('b', {}, detail.layer);
-    const fact = ([column, value]) => h('div', { class: 'fact' }, h('span', {}, quantityWords(column).title), h('b', {}, number(value)));
-    const close = h('button', { class: 'quiet', onclick: () => this.open(''), 'aria-label': 'Close the layer' }, 'Close');
+    const fact = ([column, value]) =>
+      h('div', { class: 'fact' }, h('span', {}, quantityWords(column).title), h('b', {}, number(value)));
+    const close = h(
+      'button',
+      { class: 'quiet', onclick: () => this.open(''), 'aria-label': 'Close the layer' },
+      'Close',
+    );
     const words = quantityWords(detail.column);
-    const head = h('div', { class: 'heading' }, h('h3', {}, 'Layer ', name, h('span', { class: 'meaning' }, `at step ${stepText(detail.step ?? 0)}`)), close);
+    const head = h(
+      'div',
+      { class: 'heading' },
+      h('h3', {}, 'Layer ', name, h('span', { class: 'meaning' }, `at step ${stepText(detail.step ?? 0)}`)),
+      close,
+    );
     const facts = h('div', { class: 'facts' }, detail.numbers.map(fact));
     if (!detail.weights?.steps) {
-      put(this.detail, head, facts, h('p', { class: 'hint' }, 'Single weights were not logged: GradientSNRMonitor(per_weight=True) writes those of quantum layers.'));
+      put(
+        this.detail,
+        head,
+        facts,
+        h(
+          'p',
+          { class: 'hint' },
+          'Single weights were not logged: GradientSNRMonitor(per_weight=True) writes those of quantum layers.',
+        ),
+      );
       return;
     }
-    const rows = Array.from({ length: detail.weights.rows }, (_, row) => ({ name: `weight ${row}`, row, kind: 'quantum' }));
+    const rows = Array.from({ length: detail.weights.rows }, (_, row) => ({
+      name: `weight ${row}`,
+      row,
+      kind: 'quantum',
+    }));
     const isLog = words.scale === 'log';
     const threshold = this.data.source.thresholds[detail.column];
     const color = cells(words, range([{ values: detail.weights.values }], isLog), threshold);
-    put(this.detail, head, facts, h('div', { class: 'heading' }, h('h3', {}, `${detail.column === 'snr' ? 'SNR' : '|gradient|'} of its weights`), key(color, number)), this.weights.element);
+    put(
+      this.detail,
+      head,
+      facts,
+      h(
+        'div',
+        { class: 'heading' },
+        h('h3', {}, `${detail.column === 'snr' ? 'SNR' : '|gradient|'} of its weights`),
+        key(color, number),
+      ),
+      this.weights.element,
+    );
     this.weights.draw({ table: detail.weights, rows, color, frame, selected: '', marks });
   }
 
@@ -143,12 +211,28 @@ export class Panel {
     const palette = lineColors(curves.length, dark);
     const drawn = curves.map((curve, i) => ({ ...curve, color: palette[i], strong: curve.name === state.layer }));
     const isLog = words.scale === 'log';
-    this.lines.draw({ series: drawn, frame, height: 170, isLog, range: lineRange, threshold: this.threshold, marks, name: words.title });
+    this.lines.draw({
+      series: drawn,
+      frame,
+      height: 170,
+      isLog,
+      range: lineRange,
+      threshold: this.threshold,
+      marks,
+      name: words.title,
+    });
     const quantum = this.rows.filter((row) => row.kind === 'quantum').length || this.rows.length;
     const which = curves.length < quantum ? `The ${curves.length} weakest of ${quantum}` : '';
     return put(
       this.legend,
-      drawn.map(({ name, color }) => h('button', { class: name === state.layer ? 'chosen' : '', onclick: () => this.open(name), title: name }, h('i', { style: `background:${color}` }), shorten(name, 28))),
+      drawn.map(({ name, color }) =>
+        h(
+          'button',
+          { class: name === state.layer ? 'chosen' : '', onclick: () => this.open(name), title: name },
+          h('i', { style: `background:${color}` }),
+          shorten(name, 28),
+        ),
+      ),
       h('span', { class: 'hint' }, `${which ? `${which}. ` : ''}Bold: median of 9 measurements.`),
     );
   }
@@ -157,7 +241,10 @@ export class Panel {
     const { data } = this;
     const some = data.loss?.steps > 0;
     this.loss.element.toggleAttribute('hidden', !some);
-    put(this.lossHint, some ? null : 'No loss in this run’s scalars: self.log("train_loss", loss) in training_step shows it here.');
+    put(
+      this.lossHint,
+      some ? null : 'No loss in this run’s scalars: self.log("train_loss", loss) in training_step shows it here.',
+    );
     this.lossHint.hidden = some;
     if (!some) return;
     const series = this.lossCurve.map((curve) => ({ ...curve, color: 'var(--loss)' }));
@@ -174,9 +261,16 @@ export class Panel {
     const isWeight = cell.name.startsWith('weight ') && !this.rows.some((row) => row.name === cell.name);
     const title = isWeight ? (this.data.detail?.column === 'snr' ? 'SNR' : '|gradient|') : this.words.title;
     const threshold = this.data.source.thresholds[isWeight ? this.data.detail.column : this.state.quantity];
-    const side = threshold === undefined || Number.isNaN(cell.value) ? '' : cell.value >= threshold ? ` (${threshold} or more)` : ` (below ${threshold})`;
+    const side =
+      threshold === undefined || Number.isNaN(cell.value)
+        ? ''
+        : cell.value >= threshold
+          ? ` (${threshold} or more)`
+          : ` (below ${threshold})`;
     const text = `${title} ${number(cell.value)}${side}`;
-    const about = isWeight ? `of ${this.data.detail.layer}` : `${cell.kind}${cell.weights ? `, ${count(cell.weights, 'weight')}` : ''}`;
+    const about = isWeight
+      ? `of ${this.data.detail.layer}`
+      : `${cell.kind}${cell.weights ? `, ${count(cell.weights, 'weight')}` : ''}`;
     tooltip.show(place.x, place.y, cell.name, `step ${stepText(cell.step)}`, text, about);
     return this.on.say(`${cell.name}, step ${cell.step}, ${text}`);
   }
@@ -189,7 +283,8 @@ export class Panel {
 
   /** A hairline at this step in every chart. */
   hover(at) {
-    const inside = at !== null && this.frame && at >= this.frame.x.domain[0] && at <= this.frame.x.domain[1] ? at : null;
+    const inside =
+      at !== null && this.frame && at >= this.frame.x.domain[0] && at <= this.frame.x.domain[1] ? at : null;
     for (const chart of [this.heatmap, this.lines, this.loss, this.weights]) chart.hover(inside);
   }
 }

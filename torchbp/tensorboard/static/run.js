@@ -14,12 +14,22 @@ export async function load(seen, state, old) {
   const curve = info.curves.includes(state.curve) ? state.curve : preferred(info.curves);
   const there = source?.columns.includes(state.quantity);
   const [table, loss, detail] = await Promise.all([
-    same('source', 'quantity', 'range') ? old.table : there ? held(api.stats(seen.run, name, state.quantity, state.range)) : null,
+    same('source', 'quantity', 'range')
+      ? old.table
+      : there
+        ? held(api.stats(seen.run, name, state.quantity, state.range))
+        : null,
     same('curve', 'range') ? old.loss : curve ? held(api.curve(seen.run, curve, state.range)) : null,
     same('source', 'quantity', 'range', 'layer') ? old.detail : detailOf(seen.run, name, source, state),
   ]);
   const whole = there && state.quantity === 'snr' && !state.range;
-  const snr = whole ? table : same('source') && old.snr ? old.snr : source?.columns.includes('snr') ? await held(api.stats(seen.run, name, 'snr')) : null;
+  const snr = whole
+    ? table
+    : same('source') && old.snr
+      ? old.snr
+      : source?.columns.includes('snr')
+        ? await held(api.stats(seen.run, name, 'snr'))
+        : null;
   return { seen, info, name, source, table, loss, curve, detail, snr, asked: { ...state } };
 }
 
@@ -27,7 +37,9 @@ export async function load(seen, state, old) {
 function preferred(curves) {
   const losses = curves.filter((tag) => /loss|energy|cost/i.test(tag));
   const exact = ['train_loss', 'train_loss_step', 'train/loss', 'loss', 'loss_step', 'training_loss'];
-  return exact.find((tag) => losses.includes(tag)) ?? losses.find((tag) => !/val|test|epoch/i.test(tag)) ?? losses[0] ?? '';
+  return (
+    exact.find((tag) => losses.includes(tag)) ?? losses.find((tag) => !/val|test|epoch/i.test(tag)) ?? losses[0] ?? ''
+  );
 }
 
 /** One layer: its numbers at the last measurement, and its weights where they were logged. */
@@ -40,7 +52,10 @@ async function detailOf(run, name, source, state) {
     logged ? held(api.weights(run, name, state.layer, column, state.range)) : null,
     ...source.columns.map((one) => api.stats(run, name, one, state.range)),
   ]);
-  const numbers = columns.map((table, i) => [source.columns[i], table.values[(table.steps - 1) * table.rows + row] ?? NaN]);
+  const numbers = columns.map((table, i) => [
+    source.columns[i],
+    table.values[(table.steps - 1) * table.rows + row] ?? NaN,
+  ]);
   return { layer: state.layer, row, weights, column, step: columns[0]?.at.at(-1), numbers };
 }
 

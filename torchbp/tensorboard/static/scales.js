@@ -4,17 +4,25 @@
 export function linear([a, b], [p, q]) {
   const slope = (q - p) / (b - a || 1);
   const scale = (value) => p + (value - a) * slope;
-  return Object.assign(scale, { invert: (pixel) => a + (pixel - p) / slope, domain: [a, b], ticks: (n) => even(a, b, n) });
+  return Object.assign(scale, {
+    invert: (pixel) => a + (pixel - p) / slope,
+    domain: [a, b],
+    ticks: (n) => even(a, b, n),
+  });
 }
 
 /** A logarithmic one; zero and below go to its lower end. */
 export function logarithmic([a, b], range) {
   const inner = linear([Math.log10(a), Math.log10(b)], range);
   const scale = (value) => (value > 0 ? inner(Math.log10(value)) : range[0]);
-  return Object.assign(scale, { invert: (pixel) => 10 ** inner.invert(pixel), domain: [a, b], ticks: (n) => decades(a, b, n) });
+  return Object.assign(scale, {
+    invert: (pixel) => 10 ** inner.invert(pixel),
+    domain: [a, b],
+    ticks: (n) => decades(a, b, n),
+  });
 }
 
-/** The range of the finite numbers in some lists (on a logarithmic scale, of those above zero), with a margin, or null. */
+/** The range of the finite numbers in some lists (above zero on a log scale), with a margin; null without any. */
 export function extent(lists, isLog) {
   let low = Infinity;
   let high = -Infinity;
@@ -37,7 +45,8 @@ function even(a, b, n) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const size = power * [1, 2, 5, 10].find((m) => m * power >= raw * 0.999);
   const found = [];
-  for (let k = Math.ceil(a / size - 1e-9); k * size <= b + size * 1e-9; k += 1) found.push(Number((k * size).toPrecision(12)));
+  for (let k = Math.ceil(a / size - 1e-9); k * size <= b + size * 1e-9; k += 1)
+    found.push(Number((k * size).toPrecision(12)));
   return found;
 }
 

@@ -3,7 +3,15 @@
 const PREFIX = 'p.torchbp.';
 
 /** Nothing chosen: the latest run, SNR of all layers, all steps. */
-export const initial = () => ({ runs: [], quantity: 'snr', source: '', curve: '', layer: '', layers: 'all', range: null });
+export const initial = () => ({
+  runs: [],
+  quantity: 'snr',
+  source: '',
+  curve: '',
+  layer: '',
+  layers: 'all',
+  range: null,
+});
 
 /** The state that an address holds. */
 export function read() {

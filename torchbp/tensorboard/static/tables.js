@@ -20,27 +20,41 @@ export class Tables {
     const actions = events.filter((one) => one.kind !== 'verdict').reverse();
     put(
       this.element,
-      this.table('Verdicts', ['Step', 'Verdict', 'Confidence', 'Evidence'], verdicts, (one) => this.verdict(one), noVerdict),
+      this.table(
+        'Verdicts',
+        ['Step', 'Verdict', 'Confidence', 'Evidence'],
+        verdicts,
+        (one) => this.verdict(one),
+        noVerdict,
+      ),
       this.table('Events', ['Step', 'Event', 'What was done'], actions, (one) => this.action(one), noEvent),
     );
   }
 
   /** Bring an event's row into sight and mark it. */
   show(events) {
-    const rows = events.map((one) => this.element.querySelector(`[data-key="${CSS.escape(keyOf(one))}"]`)).filter(Boolean);
+    const rows = events
+      .map((one) => this.element.querySelector(`[data-key="${CSS.escape(keyOf(one))}"]`))
+      .filter(Boolean);
     this.element.querySelectorAll('.chosen').forEach((row) => row.classList.remove('chosen'));
     rows.forEach((row) => row.classList.add('chosen'));
     rows[0]?.scrollIntoView({ block: 'center', behavior: 'smooth' });
   }
 
   table(title, columns, events, row, empty) {
-    const head = h('tr', {}, columns.map((name) => h('th', { scope: 'col' }, name)));
+    const head = h(
+      'tr',
+      {},
+      columns.map((name) => h('th', { scope: 'col' }, name)),
+    );
     const more = events.length > MOST ? h('p', { class: 'hint' }, `The latest ${MOST} of ${events.length}.`) : null;
     return h(
       'section',
       { class: title.toLowerCase() },
       h('h3', {}, `${title} (${events.length})`),
-      events.length ? h('table', {}, h('thead', {}, head), h('tbody', {}, events.slice(0, MOST).map(row))) : h('p', { class: 'hint' }, empty),
+      events.length
+        ? h('table', {}, h('thead', {}, head), h('tbody', {}, events.slice(0, MOST).map(row)))
+        : h('p', { class: 'hint' }, empty),
       more,
     );
   }
@@ -55,13 +69,24 @@ export class Tables {
       'tr',
       { 'data-key': keyOf(one) },
       h('td', { class: 'step' }, stepText(one.step)),
-      h('td', {}, h('span', { class: `chip ${tone}` }, title), names.length ? h('div', { class: 'names' }, list(names)) : null),
+      h(
+        'td',
+        {},
+        h('span', { class: `chip ${tone}` }, title),
+        names.length ? h('div', { class: 'names' }, list(names)) : null,
+      ),
       h('td', { class: 'confidence' }, Number.isFinite(sure) ? [bar, number(sure)] : ''),
       h(
         'td',
         {},
         this.fold(one, evidence[0] ?? '', [
-          evidence.length > 1 ? h('ul', {}, evidence.slice(1).map((line) => h('li', {}, line))) : null,
+          evidence.length > 1
+            ? h(
+                'ul',
+                {},
+                evidence.slice(1).map((line) => h('li', {}, line)),
+              )
+            : null,
           names.length > 4 ? h('p', {}, `Layers: ${names.join(', ')}`) : null,
           one.data.advice ? h('p', {}, one.data.advice) : null,
         ]),
@@ -95,6 +120,7 @@ const keyOf = (one) => `${one.step} ${one.kind} ${one.message}`;
 
 function shown(value) {
   if (typeof value === 'number') return number(value);
-  if (Array.isArray(value) && value.length > 8) return `${JSON.stringify(value.slice(0, 8)).slice(0, -1)}, …] (${count(value.length, 'value')})`;
+  if (Array.isArray(value) && value.length > 8)
+    return `${JSON.stringify(value.slice(0, 8)).slice(0, -1)}, …] (${count(value.length, 'value')})`;
   return typeof value === 'string' ? value : JSON.stringify(value);
 }

@@ -18,7 +18,9 @@ export class Timeline {
 
   /** `last`: up to which step the run is known. */
   draw({ events, frame, last }) {
-    const focused = this.element.contains(document.activeElement) ? document.activeElement.getAttribute('aria-label') : null;
+    const focused = this.element.contains(document.activeElement)
+      ? document.activeElement.getAttribute('aria-label')
+      : null;
     const verdicts = events.filter((one) => one.kind === 'verdict');
     const actions = events.filter((one) => one.kind !== 'verdict');
     const lane = actions.length ? LANE : 0;
@@ -32,7 +34,8 @@ export class Timeline {
       segments(verdicts, frame, last).map((segment) => this.segment(segment, frame, lane)),
       clusters(actions, frame).map((cluster) => this.mark(cluster, lane)),
     );
-    if (focused) [...this.element.querySelectorAll('[tabindex]')].find((e) => e.getAttribute('aria-label') === focused)?.focus();
+    if (focused)
+      [...this.element.querySelectorAll('[tabindex]')].find((e) => e.getAttribute('aria-label') === focused)?.focus();
   }
 
   segment({ one, from, to }, frame, top) {
@@ -41,10 +44,17 @@ export class Timeline {
     if (x2 <= x1) return null;
     const { title, short, tone } = verdictWords(one?.data.verdict);
     const fits = (text) => (text.length * 6.6 + 10 < x2 - x1 ? text : '');
-    const text = one ? fits(`${title} from step ${stepText(from)}`) || fits(title) || fits(short) : fits('no verdict yet');
+    const text = one
+      ? fits(`${title} from step ${stepText(from)}`) || fits(title) || fits(short)
+      : fits('no verdict yet');
     const tell = (event) =>
       one
-        ? tooltip.show(event.clientX, event.clientY, `${title}, from step ${stepText(from)}`, ...(one.data.evidence ?? []))
+        ? tooltip.show(
+            event.clientX,
+            event.clientY,
+            `${title}, from step ${stepText(from)}`,
+            ...(one.data.evidence ?? []),
+          )
         : tooltip.show(event.clientX, event.clientY, 'No verdict yet');
     return s(
       'g',
@@ -58,7 +68,8 @@ export class Timeline {
     const [first] = events;
     const { label, mark } = eventWords(first.kind);
     const heading = events.length > 1 ? count(events.length, 'event') : `${label}, step ${stepText(first.step)}`;
-    const lines = events.length > 1 ? events.slice(0, 8).map((e) => `step ${stepText(e.step)}: ${e.message}`) : [first.message];
+    const lines =
+      events.length > 1 ? events.slice(0, 8).map((e) => `step ${stepText(e.step)}: ${e.message}`) : [first.message];
     const tell = (place) => tooltip.show(place.x, place.y, heading, ...lines);
     const choose = () => this.on.chosen(events);
     const at = (event) => {
@@ -95,7 +106,15 @@ export class Timeline {
 
 /** The mark of one kind of event, for tables. */
 export const icon = (kind) =>
-  h('span', { class: 'icon', 'aria-hidden': 'true' }, s('svg', { width: 16, height: 16, viewBox: '-8 -8 16 16' }, s('path', { d: eventWords(kind).mark, class: 'glyph', fill: 'none' })));
+  h(
+    'span',
+    { class: 'icon', 'aria-hidden': 'true' },
+    s(
+      'svg',
+      { width: 16, height: 16, viewBox: '-8 -8 16 16' },
+      s('path', { d: eventWords(kind).mark, class: 'glyph', fill: 'none' }),
+    ),
+  );
 
 /** From when to when each verdict held; before the first there was none. */
 function segments(verdicts, frame, last) {
@@ -103,7 +122,9 @@ function segments(verdicts, frame, last) {
   const found = [];
   const first = verdicts[0]?.step ?? last;
   if (first > start) found.push({ one: null, from: start, to: first });
-  verdicts.forEach((one, i) => found.push({ one, from: one.step, to: verdicts[i + 1]?.step ?? Math.max(last, one.step) }));
+  verdicts.forEach((one, i) =>
+    found.push({ one, from: one.step, to: verdicts[i + 1]?.step ?? Math.max(last, one.step) }),
+  );
   return found;
 }
 

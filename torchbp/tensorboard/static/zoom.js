@@ -14,7 +14,8 @@ export function zoomable(element, frame, chosen) {
     return Math.max(left, Math.min(left + plot, x));
   };
   element.addEventListener('pointerdown', (event) => {
-    if (event.button === 0 && frame() && event.clientX - element.getBoundingClientRect().left >= frame().left) start = place(event);
+    if (event.button === 0 && frame() && event.clientX - element.getBoundingClientRect().left >= frame().left)
+      start = place(event);
   });
   element.addEventListener('pointermove', (event) => {
     if (start === null) return;
@@ -23,7 +24,12 @@ export function zoomable(element, frame, chosen) {
     if (!shade.isConnected) element.parentElement.append(shade);
     shade.hidden = false;
     const [own, around] = [element, element.parentElement].map((one) => one.getBoundingClientRect());
-    const box = { left: own.left - around.left + from, top: own.top - around.top, width: to - from, height: own.height };
+    const box = {
+      left: own.left - around.left + from,
+      top: own.top - around.top,
+      width: to - from,
+      height: own.height,
+    };
     for (const [side, pixels] of Object.entries(box)) shade.style[side] = `${pixels}px`;
     event.preventDefault();
   });
