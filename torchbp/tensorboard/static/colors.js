@@ -22,7 +22,10 @@ const SPAN = 10; // the colours reach from threshold / SPAN to threshold * SPAN
 /** What was not measured. */
 export const UNMEASURED = [189, 189, 189];
 
-/** A scale of colours: `of(value)` is [r, g, b] or null, `position(value)` is 0 to 1, `value(position)` its inverse, `stops` are the values to name in its key. */
+/**
+ * A scale of colours: `of(value)` is [r, g, b], null for what was not measured; `position(value)` is 0 to 1 and
+ * `value(position)` its inverse; `stops` are the values to name in its key.
+ */
 export function cells({ scale, bad }, range, threshold) {
   const diverging = threshold !== undefined;
   const isLog = scale === 'log';
