@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torchbp.callbacks.tensorboard_log import is_tensorboard
+from torchbp.callbacks.tensorboard_log import is_tensorboard, log_event
 
 FILE_NAME = "torchbp_events.jsonl"
 
@@ -21,7 +21,8 @@ class Event:
 
     Attributes:
         step: optimizer steps of the run so far, as the monitor counts them.
-        kind: "verdict", or what a remedy did.
+        kind: "verdict", or what a remedy did: "reset", "rollback", "kept", "layerwise", "fallback" (gradient-free
+            takes over), "gradients" (they resume), "shots", "budget", "stop", "dry_run".
         message: one sentence for people.
         data: the numbers behind it, as JSON can hold them.
     """
@@ -33,7 +34,9 @@ class Event:
 
 
 def announce(trainer: Any, event: Event) -> None:
-    """Tell the console, TensorBoard's text page, and the file `torchbp_events.jsonl` beside the first logger's files.
+    """Tell the console, TensorBoard (its text page and torchbp's own) and a file.
+
+    The file is `torchbp_events.jsonl` beside the first logger's files, one JSON object a line.
 
     To be called on every process; one of them writes. Without a logger there is no file.
     """
@@ -45,7 +48,7 @@ def announce(trainer: Any, event: Event) -> None:
         return
     for logger in trainer.loggers:
         if is_tensorboard(logger):
-            logger.experiment.add_text("torchbp/events", f"**{event.kind}** {event.message}", event.step)
+            log_event(logger, event)
     if folder is not None:
         path = Path(folder) / FILE_NAME
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -58,6 +58,10 @@ class GradientSNRMonitor(Callback):
         loss_fn: `(module, batch) -> loss`, where the loss of `training_step` is not the one to look at, or can't be
             evaluated on a part of a batch.
         heatmap: draw the heatmap for TensorBoard, about ten times a run.
+        per_weight: write the gradient of every single quantum weight for torchbp's page in TensorBoard too, 8 bytes
+            a weight and measurement.
+        shots_to_resolve: compute for that page, at every measurement, the shots at which each layer with finite shots
+            would have an SNR of 3, from exact distributions of up to 2000 circuits: a simulator has them, a device not.
         groups: which weights form a layer, instead of `find_groups`.
 
     Attributes:
@@ -83,6 +87,8 @@ class GradientSNRMonitor(Callback):
         source: SourceName = "auto",
         loss_fn: LossFunction | None = None,
         heatmap: bool = True,
+        per_weight: bool = False,
+        shots_to_resolve: bool = False,
         groups: Callable[[nn.Module], list[WeightGroup]] = find_groups,
     ) -> None:
         super().__init__()
@@ -93,6 +99,7 @@ class GradientSNRMonitor(Callback):
         check_source(source)
         self.every_n_steps, self.n_microbatches, self.source = every_n_steps, n_microbatches, source
         self.loss_fn, self.draw_heatmap, self.groups = loss_fn, heatmap, groups
+        self.per_weight, self.shots_to_resolve = per_weight, shots_to_resolve
         self.history: list[Measurement] = []
         self.statistics: dict[str, GradientStatistics] = {}
         self._source: SourceName = source  # the one that "auto" has come to in this fit
@@ -153,8 +160,9 @@ class GradientSNRMonitor(Callback):
         if step % self.every_n_steps:
             return
         layers = self._measure(trainer, pl_module, batch, batch_idx)
+        shots = self._shots(trainer, pl_module, batch, batch_idx) if self.shots_to_resolve else None
         if any(layer.n_samples for layer in layers):
-            self._record(trainer, pl_module, Measurement(step, tuple(layers)))
+            self._record(trainer, pl_module, Measurement(step, tuple(layers)), shots)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if picture_due(trainer.current_epoch + 1, trainer.max_epochs):
@@ -235,7 +243,21 @@ class GradientSNRMonitor(Callback):
             self._say_once(name, f"GradientSNRMonitor does not measure {name} from single samples: {why}.")
         return found
 
-    def _record(self, trainer: Any, module: Any, measurement: Measurement) -> None:
+    def _shots(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> dict[str, float]:
+        from torchbp.callbacks.investigation import needed_shots
+
+        try:
+            return needed_shots(trainer, module, batch, batch_idx, self.loss_fn)
+        except Exception as error:
+            if trainer.fast_dev_run:
+                raise
+            text = "GradientSNRMonitor can't tell the shots to resolve a gradient, and leaves them out"
+            self._warn(trainer, "shots", f"{text}: {type(error).__name__}: {error}")
+            return {}
+
+    def _record(
+        self, trainer: Any, module: Any, measurement: Measurement, shots: dict[str, float] | None = None
+    ) -> None:
         self.history.append(measurement)
         if len(self.history) > MAX_HISTORY:
             self.history = self.history[-1::-2][::-1]
@@ -248,7 +270,7 @@ class GradientSNRMonitor(Callback):
             if board is None:
                 logger.log_metrics(measurement.metrics(), measurement.step)
             else:
-                board.log(measurement)
+                board.log(measurement, shots, self.statistics if self.per_weight else None)
 
     def _report(self, trainer: Any) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run or not self.history:

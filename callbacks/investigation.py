@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torchbp.gradients.entropy import entanglement_ratio
 from torchbp.gradients.evidence import Evidence
 from torchbp.gradients.light_cone import belongs_to
 from torchbp.gradients.microbatch import split_batch
-from torchbp.gradients.probing import Passage, curvature, loss_landscape, passage, shot_signal
+from torchbp.gradients.probing import Passage, curvature, loss_landscape, passage, shot_signal, shots_to_resolve
 from torchbp.gradients.stats import LayerSummary
 from torchbp.layer import QuantumLayer
 
@@ -93,6 +94,19 @@ def investigate(
         if layer.shots is not None:
             found["shots"] = shot_signal(layer, way, layer.shots)
     return replace(evidence, **found)
+
+
+def needed_shots(
+    trainer: Any, module: Any, batch: Any, batch_idx: int, loss_fn: LossFunction | None
+) -> dict[str, float]:
+    """Shots to resolve, by the names that `find_groups` gives, of all circuit layers that have finite shots now."""
+    found: dict[str, float] = {}
+    for path, layer in quantum_layers(module).items():
+        if layer.shots is not None:
+            with training_loss(trainer, module, batch_idx, loss_fn) as loss:
+                needed = shots_to_resolve(layer, passage(layer, partial(loss, _copy(batch))))
+            found |= {f"{path}/{name}" if path else name: shots for name, shots in needed.items()}
+    return found
 
 
 def _copy(batch: Any) -> Any:

@@ -1,7 +1,8 @@
 """Does a hybrid network learn handwritten digits, and do its quantum gradients stay above the noise?
 
 64 pixels → 8 wires → 10 classes, on scikit-learn's digits (1,797 real 8x8 images that come with the package).
-Prints the test accuracy and a table of the circuit layers; leaves TensorBoard logs and a picture of the SNR in `runs/`.
+Prints the test accuracy, the verdict and a table of the circuit layers; leaves TensorBoard logs and a picture of the
+SNR in `runs/`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.utils.data import DataLoader, TensorDataset
 
-from torchbp.callbacks import GradientSNRMonitor
+from torchbp.callbacks import GradientSNRMonitor, PlateauDetector
 from torchbp.models import HybridClassifier
 
 
@@ -42,6 +43,8 @@ warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
+PAGE = "http://localhost:6006/#torchbp"  # TensorBoard's page "Barren plateaus"
+
 torch.set_num_threads(1)  # tensors this small gain nothing from more, and wait for them on a busy machine
 
 
@@ -49,11 +52,12 @@ def main(epochs: int, logs: Path) -> float:
     L.seed_everything(0, verbose=False)
     train, val, test = digits(batch_size=32)
     model = HybridClassifier(n_features=64, n_classes=10, n_wires=8, depth=4, learning_rate=0.02)
-    monitor = GradientSNRMonitor(every_n_steps=25)
+    monitor = GradientSNRMonitor(every_n_steps=25, per_weight=True)
+    detector = PlateauDetector(monitor)
     logger = TensorBoardLogger(logs, name="digits")
     trainer = L.Trainer(
         max_epochs=epochs,
-        callbacks=[monitor, TQDMProgressBar(refresh_rate=10)],
+        callbacks=[monitor, detector, TQDMProgressBar(refresh_rate=10)],
         logger=logger,
         log_every_n_steps=10,
         enable_checkpointing=False,
@@ -67,10 +71,11 @@ def main(epochs: int, logs: Path) -> float:
     picture = Path(logger.log_dir) / "snr_heatmap.png"
     monitor.heatmap().savefig(picture)
     print(f"\n{monitor.report()}\n")
+    print(f"Verdict: {detector.diagnosis}")
     print(f"Test accuracy {accuracy:.3f} after {epochs} epochs in {seconds:.0f} s.")
     print(f"Gradient SNR as a picture: {picture}")
     board = os.path.relpath(Path(sys.executable).with_name("tensorboard"))
-    print(f"To watch it in TensorBoard: {board} --logdir {logs}")
+    print(f"To see how it went: {board} --logdir {logs} and open {PAGE}")
     return accuracy
 
 

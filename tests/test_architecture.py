@@ -14,7 +14,7 @@ FOLDERS = {
 
 # Each may import those above it and itself. Names on one line do not import each other.
 LAYERS = [
-    {"errors"},
+    {"errors", "tensorboard"},
     {"circuits"},
     {"_torchquantum"},
     {"backends"},

@@ -26,7 +26,7 @@ def test_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert load("digits").main(epochs=25, logs=tmp_path) >= 0.9
     printed = capsys.readouterr().out
     assert all(f"quantum/layer{i}" in printed for i in range(4))
-    assert f"tensorboard --logdir {tmp_path}" in printed
+    assert f"tensorboard --logdir {tmp_path} and open http://localhost:6006/#torchbp" in printed
     assert list(tmp_path.glob("digits/*/snr_heatmap.png"))
     assert list(tmp_path.glob("digits/*/events.out.tfevents*"))
 

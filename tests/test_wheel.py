@@ -1,5 +1,6 @@
 """The built package: what is in it, and that it imports where nothing else of the repository is."""
 
+import configparser
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,9 @@ def test_holds_every_source_file(copy, wheel):
     expected = {"torchbp/py.typed"}
     for package in ("torchbp", "torchbp/models", "torchbp/callbacks"):
         folder = copy / Path(package).name
-        expected |= {f"{package}/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*.py")}
+        files = [*folder.rglob("*.py"), *folder.glob("tensorboard/static/*")]
+        expected |= {f"{package}/{path.relative_to(folder).as_posix()}" for path in files}
+    assert {"torchbp/tensorboard/static/index.js", "torchbp/tensorboard/static/style.css"} <= expected
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
 
 
@@ -64,6 +67,14 @@ def test_metadata(wheel):
     assert name.replace("METADATA", "licenses/LICENSE") in wheel.namelist()
     required = [line for line in metadata.get_all("Requires-Dist") if line.startswith("torchquantum")]
     assert required == ['torchquantum==0.1.8; extra == "torchquantum"']
+
+
+def test_tensorboard_finds_the_page(wheel):
+    """The entry point that TensorBoard looks for is declared."""
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
+    points = configparser.ConfigParser()
+    points.read_string(wheel.read(name).decode())
+    assert dict(points["tensorboard_plugins"]) == {"torchbp": "torchbp.tensorboard.loader:Loader"}
 
 
 def test_source_distribution_builds_the_same_wheel(copy, wheel, tmp_path):

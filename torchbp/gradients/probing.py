@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from torchbp.errors import InputError
 from torchbp.gradients.evidence import Curvature, LossLandscape, ShotSignal
-from torchbp.gradients.shot_noise import shot_noise
+from torchbp.gradients.shot_noise import ShotNoise, shot_noise
+from torchbp.gradients.stats import RESOLVED
 from torchbp.layer import QuantumLayer
 
 Loss = Callable[[], Tensor | None]
@@ -113,21 +114,43 @@ def curvature(
 
 
 def shot_signal(layer: QuantumLayer, way: Passage, shots: int, *, max_circuits: int = 20_000) -> ShotSignal:
-    """What `shots` shots leave of the gradient, from the exact outcome distributions.
+    """What `shots` shots leave of the gradient, from the exact outcome distributions, see `batch_shot_noise`.
 
-    The SNR is the median over the weights. At most `max_circuits` circuits are simulated: of a larger batch the first
-    samples stand for all, with the noise of the mean over the whole batch scaled to its size.
+    The SNR is the median over the weights.
+    """
+    middle = _median_snr(batch_shot_noise(layer, way, max_circuits).snr(shots))
+    return ShotSignal(shots, middle, shots * (RESOLVED / middle) ** 2 if middle > 0 else math.inf)
+
+
+def shots_to_resolve(layer: QuantumLayer, way: Passage, *, max_circuits: int = 2000) -> dict[str, float]:
+    """The shots at which the SNR of each circuit layer, the median over its weights, would reach 3, by its name.
+
+    With the noise of the whole batch's gradient; inf where half of the weights have no gradient at all.
+    """
+    single = batch_shot_noise(layer, way, max_circuits).snr(1)
+    needed = {}
+    for name, weights in layer.weight_groups.items():
+        middle = _median_snr(single[list(weights)])
+        needed[name] = (RESOLVED / middle) ** 2 if middle > 0 else math.inf if middle == 0 else math.nan
+    return needed
+
+
+def batch_shot_noise(layer: QuantumLayer, way: Passage, max_circuits: int) -> ShotNoise:
+    """Gradient and shot noise of a batch's loss, two circuits or more for each weight and sample.
+
+    At most about `max_circuits` are simulated: of a larger batch the first samples stand for all, with the noise of the
+    mean over the whole batch scaled to its size.
     """
     batch = len(way.cotangent)
-    room = max(1, max_circuits // max(1, 2 * layer.weights.numel()))
-    kept = min(batch, room)
+    kept = min(batch, max(1, max_circuits // max(1, 2 * layer.weights.numel())))
     share = kept / batch
     noise = shot_noise(layer, None if way.x is None else way.x[:kept], way.cotangent[:kept] / share)
-    variance = noise.single_shot_variance * share
-    snr = noise.gradient.abs() / (variance / shots).sqrt()
-    finite = snr[~snr.isnan()]
-    middle = float(finite.median()) if len(finite) else math.nan
-    return ShotSignal(shots, middle, shots * (3 / middle) ** 2 if middle > 0 else math.inf)
+    return ShotNoise(noise.gradient, noise.single_shot_variance * share)
+
+
+def _median_snr(snr: Tensor) -> float:
+    known = snr[~snr.isnan()]
+    return float(known.median()) if len(known) else math.nan
 
 
 def _value(loss: Loss) -> float:
