@@ -225,6 +225,8 @@ class GradientSNRMonitor(Callback):
         except Exception as error:
             if trainer.fast_dev_run:  # that is what it is for
                 raise
+            if trainer.world_size > 1 and self._source == "auto":  # it failed on parts, which the others go on with
+                self._source = "microbatch"
             advice = "" if isinstance(error, TorchBPError) else " loss_fn=(module, batch) -> loss may help."
             if isinstance(error, PreconditionError):
                 advice = ' source="microbatch" measures any model.'

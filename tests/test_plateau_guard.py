@@ -33,7 +33,7 @@ def ladder(**fallback: Any) -> list[Any]:
         AdaptiveShots(max_shots=200),
         InitializationReset(candidates=2, trial=2, warmup=1),
         LayerwiseTraining(schedule=1),
-        GradientFreeFallback(method="spsa", **{"max_evaluations": 6, **fallback}),
+        GradientFreeFallback(method="spsa", **{"max_evaluations": 26, **fallback}),
         PlateauStopping(),
     ]
 
