@@ -46,3 +46,11 @@ class BackendError(TorchBPError, RuntimeError):
 
 class MissingDependencyError(TorchBPError, ImportError):
     """A package that this feature needs and that is not installed."""
+
+
+class LedgerError(TorchBPError, RuntimeError):
+    """A record of jobs that cannot be read, or a record that contradicts the ones before it."""
+
+
+class BudgetExceededError(TorchBPError, RuntimeError):
+    """Jobs that would cost more than is left; none of them was sent."""
