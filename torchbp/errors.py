@@ -54,3 +54,11 @@ class LedgerError(TorchBPError, RuntimeError):
 
 class BudgetExceededError(TorchBPError, RuntimeError):
     """Jobs that would cost more than is left; none of them was sent."""
+
+
+class JobError(BackendError):
+    """A job that failed, was cancelled, or could not be sent; what was paid for before is kept."""
+
+
+class JobPendingError(BackendError):
+    """A job that is still queued or running; asking for it again waits on, and sends nothing."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torchbp.gradients.table import markdown
 from torchbp.hardware.attempt import Attempt
 
 
@@ -115,15 +116,12 @@ def table(attempts: Sequence[Attempt], by: str, converged: Collection[str]) -> s
     """A Markdown table with a row for each group and one for all, aligned so that it reads well in a terminal too."""
     groups = group(attempts, by)
     marks = {name: " *" if by == "run" and name in converged else "" for name in groups}
-    rows = [[by, *_COLUMNS.values()]]
+    rows = []
     for name, own in [*groups.items(), *([("all", list(attempts))] if len(groups) != 1 else [])]:
         numbers = asdict(Account.of(own))
         rows.append([name + marks.get(name, ""), *(_text(numbers[column]) for column in _COLUMNS)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(_pad(row, widths)) + " |" for row in rows]
-    rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"
-    note = ["", "* converged"] if any(marks.values()) else []
-    return "\n".join([lines[0], rule, *lines[1:], *note])
+    note = "\n* converged\n" if any(marks.values()) else ""
+    return markdown([by, *_COLUMNS.values()], rows, text_columns=1) + note
 
 
 def _total(values: Iterable[float | None]) -> float | None:
@@ -135,8 +133,3 @@ def _text(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
-
-
-def _pad(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    name, *numbers = row
-    return [name.ljust(widths[0]), *(n.rjust(w) for n, w in zip(numbers, widths[1:], strict=True))]
