@@ -386,10 +386,11 @@ import sys, time
 from pathlib import Path
 from coins import Coins, ones, program
 from torchbp.errors import JobError
-from torchbp.hardware import Backoff, Budget, JobRunner
+from torchbp.hardware import Backoff, JobRunner
+from torchbp.hardware.program import Limit
 from torchbp.hardware.rehearsal import RehearsalService
 folder, jobs = Path(sys.argv[1]), int(sys.argv[2])
-service = RehearsalService(Coins(), folder / "service", rate=0.2, seed=5)
+service = RehearsalService(Coins(), folder / "service", rate=0.2, seed=5, limit=Limit(circuits=1))
 run = JobRunner(service, folder / "ledger.jsonl", run="r", backoff=Backoff(0.0, 0.0), poll=0.001)
 for i in range(jobs):
     while True:
@@ -427,10 +428,13 @@ def test_faults_and_kills(tmp_path: Path) -> None:
     assert len({b["fault"] for b in books} | {None}) > 4
     done = [a for a in ledger.attempts if a.state == "done"]
     assert Counter(a.key for a in done) == dict.fromkeys(ledger.jobs("r"), 1)
+    assert sum(b["state"] == "done" for b in books) == len(ledger.jobs("r")) == 2 * jobs
     assert [line[0] for line in printed] == [str(i) for i in range(jobs)]
-    results = [remote._results.get(ledger.job(key)[-1].tag) for key in ledger.jobs("r")]
-    assert [[float(k) for k in line[1:]] for line in printed] == [ones(r[0]) for r in results if r is not None]
-    assert sum(b["state"] == "done" for b in books) == jobs
+    remote.limit = Limit(circuits=1)
+    again = JobRunner(remote, ledger, run="r")
+    found = [ones(again.run(program(0.01 * i, 2.0, shots=100 + i))) for i in range(jobs)]
+    assert [[float(k) for k in line[1:]] for line in printed] == found
+    assert remote.books() == books
     account = ledger.summary()
     assert account["shots"] == sum(2 * (100 + i) for i in range(jobs))
     assert account["shots"] == sum(b["shots"] for b in books if b["state"] == "done")

@@ -98,7 +98,9 @@ class Attempt:
         """What counts against a budget: the bill; the estimate where there is none yet, but something may have run."""
         if self.billed is not None:
             return self.billed
-        return self.estimate if self.is_open or self.state in ("done", "failed") else Cost(0.0, 0.0)
+        if self.is_open or self.state in ("done", "failed"):
+            return self.estimate
+        return Cost(*(None if value is None else 0.0 for value in (self.estimate.quantum_seconds, self.estimate.money)))
 
     @property
     def spent_shots(self) -> int:
