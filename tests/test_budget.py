@@ -13,7 +13,7 @@ from torchbp.hardware import Attempt, Budget, Cost, Ledger, Price
 
 
 def attempt(tag: str, shots: int = 100, estimate: Cost | None = None, run: str = "r") -> Attempt:
-    return Attempt(tag, run, tag, 0, 1, 0, "ibm_x", 2, shots, estimate or Cost())
+    return Attempt(tag, run, tag, 0, 1, "ibm_x", 2, shots, estimate or Cost())
 
 
 def test_shots_in_flight_count(tmp_path: Path) -> None:

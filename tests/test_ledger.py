@@ -32,7 +32,7 @@ class Clock:
 
 def attempt(tag: str, **changes: Any) -> Attempt:
     content = changes.pop("content", tag)
-    base = {"run": "r", "content": content, "occurrence": 0, "number": 1, "position": 0, "backend": "m"}
+    base = {"run": "r", "content": content, "occurrence": 0, "number": 1, "backend": "m"}
     return Attempt(**{"tag": tag, "circuits": 2, "shots": 200} | base | changes)
 
 
@@ -150,7 +150,7 @@ from torchbp.hardware import Attempt, Ledger
 book, name = Ledger(sys.argv[1]), sys.argv[2]
 for i in range(int(sys.argv[3])):
     tag = f"{name}-{i}"
-    book.plan([Attempt(tag, name, tag, 0, 1, i, "m", 1, 10)])
+    book.plan([Attempt(tag, name, tag, 0, 1, "m", 1, 10)])
     book.record(tag, "submitted", job_id=tag)
     book.record(tag, "done")
     print(tag, flush=True)
@@ -282,7 +282,8 @@ def test_an_empty_ledger(tmp_path: Path) -> None:
     assert book.summary()["money"] is None
     assert "| all |    0 |" in book.table()
     assert not book.path.exists()
-    assert book.job("r", "x", 0) == ()
+    assert book.job(("r", "x", 0)) == ()
+    assert book.jobs("r") == {}
 
 
 def test_groups() -> None:

@@ -25,6 +25,10 @@ OPEN = ("planned", "submitted", "running")
 """States in which an attempt may still cost what was estimated."""
 
 
+Key = tuple[str, str, int]
+"""A job: its run, the hash of its content, and which job of that content it is."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a machine takes for a job.
@@ -48,7 +52,6 @@ class Attempt:
         content: hash of everything that decides what is run.
         occurrence: 0 for the first job of this content in the run, 1 for the second, ...
         number: 1 for the first attempt at the job.
-        position: how many jobs the run had asked for before.
         backend: name of the machine.
         circuits: circuits in the job, each run as often as the program says.
         shots: of all circuits together.
@@ -67,7 +70,6 @@ class Attempt:
     content: str
     occurrence: int
     number: int
-    position: int
     backend: str
     circuits: int
     shots: int
@@ -82,7 +84,7 @@ class Attempt:
     error: str | None = None
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> Key:
         """The job that this is an attempt at."""
         return self.run, self.content, self.occurrence
 
@@ -96,7 +98,9 @@ class Attempt:
         """What counts against a budget: the bill; the estimate where there is none yet, but something may have run."""
         if self.billed is not None:
             return self.billed
-        return self.estimate if self.is_open or self.state in ("done", "failed") else Cost(0.0, 0.0)
+        if self.is_open or self.state in ("done", "failed"):
+            return self.estimate
+        return Cost(*(None if value is None else 0.0 for value in (self.estimate.quantum_seconds, self.estimate.money)))
 
     @property
     def spent_shots(self) -> int:

@@ -50,6 +50,7 @@ _JOB = {  # what became of the job: this decides, whatever numbers its message h
     "RuntimeJobNotFound": Kind.FATAL,
     "RuntimeJobTimeoutError": Kind.PENDING,
     "JobTimeoutError": Kind.PENDING,
+    "LocalJobGone": Kind.FAILED,
 }
 _NAMES = _JOB | {
     "UserTimeoutExceededError": Kind.PENDING,

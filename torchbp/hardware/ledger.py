@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO
 
 from torchbp.errors import LedgerError
 from torchbp.hardware import account
-from torchbp.hardware.attempt import Attempt, Cost
+from torchbp.hardware.attempt import Attempt, Cost, Key
 
 try:
     import fcntl
@@ -26,7 +27,6 @@ except ImportError:  # Windows: one process at a time, please
     fcntl = None  # type: ignore[assignment]
 
 SCHEMA = 1
-_HEADER = {"ledger": "torchbp", "schema": SCHEMA}
 
 
 class Ledger:
@@ -36,15 +36,20 @@ class Ledger:
         path: the file; it and its folder are made when the first record is written.
         clock: seconds since 1970.
 
+    Attributes:
+        id: tells this ledger from all others; final once the first record is written.
+
     Raises:
         LedgerError: the file is no ledger, was written by a newer torchbp, or is damaged other than at its end.
     """
 
     def __init__(self, path: str | os.PathLike[str], clock: Callable[[], float] = time.time) -> None:
         self.path = Path(path)
+        self.id = secrets.token_hex(4)
         self._clock = clock
         self._attempts: dict[str, Attempt] = {}
-        self._jobs: dict[tuple[str, str, int], list[Attempt]] = {}
+        self._jobs: dict[Key, list[Attempt]] = {}
+        self._runs: dict[str, dict[Key, int]] = {}  # the jobs of a run, numbered
         self._notes: list[dict[str, Any]] = []
         self._end = self._lines = 0  # of what has been read
         self.refresh()
@@ -58,9 +63,23 @@ class Ledger:
         """What `note` wrote, as dicts with "kind", "run", "time" and "data", oldest first."""
         return [n for n in self._notes if n["kind"] == kind and run in (None, n["run"])]
 
-    def job(self, run: str, content: str, occurrence: int) -> tuple[Attempt, ...]:
+    def attempt(self, tag: str) -> Attempt:
+        """The attempt with this tag, which later records change.
+
+        Raises:
+            LedgerError: there is none.
+        """
+        if tag not in self._attempts:
+            raise LedgerError(f"{self.path} knows of no attempt {tag}: plan it before it is sent.")
+        return self._attempts[tag]
+
+    def job(self, key: Key) -> tuple[Attempt, ...]:
         """The attempts at one job, oldest first; empty where it was never planned."""
-        return tuple(self._jobs.get((run, content, occurrence), ()))
+        return tuple(self._jobs.get(key, ()))
+
+    def jobs(self, run: str) -> dict[Key, int]:
+        """All jobs of a run with their numbers, in the order they were first planned."""
+        return dict(self._runs.get(run, {}))
 
     def plan(
         self, attempts: Sequence[Attempt], allow: Callable[[Sequence[Attempt], Sequence[Attempt]], None] | None = None
@@ -97,7 +116,7 @@ class Ledger:
             LedgerError: no such attempt, or the state can't follow its present one.
         """
         with self._writing() as write:
-            attempt = self._known(tag)
+            attempt = self.attempt(tag)
             copy = replace(attempt, times={})
             if copy.advance(state, 0.0, {}) or details:  # raises before anything is written
                 write([_change(tag, state, self._clock(), details)])
@@ -137,11 +156,6 @@ class Ledger:
         self.refresh()
         return [a for a in self.attempts if run in (None, a.run)]
 
-    def _known(self, tag: str) -> Attempt:
-        if tag not in self._attempts:
-            raise LedgerError(f"{self.path} knows of no attempt {tag}: plan it before it is sent.")
-        return self._attempts[tag]
-
     @contextmanager
     def _writing(self) -> Iterator[Callable[[Sequence[Mapping[str, Any]]], None]]:
         """The lock, and a function that appends records, waits for the disk, and takes them in."""
@@ -154,7 +168,7 @@ class Ledger:
             file.truncate(self._end)
 
             def write(records: Sequence[Mapping[str, Any]]) -> None:
-                head = [] if self._lines else [_HEADER]
+                head = [] if self._lines else [{"ledger": "torchbp", "schema": SCHEMA, "id": self.id}]
                 file.write(b"".join(json.dumps(r).encode() + b"\n" for r in [*head, *records]))
                 file.flush()
                 os.fsync(file.fileno())
@@ -188,6 +202,7 @@ class Ledger:
                 raise LedgerError(
                     f"{self.path} has format {record['schema']}, and this torchbp reads up to {SCHEMA}: update torchbp."
                 )
+            self.id = record["id"]
             return
         kind = record["kind"]
         if kind == "attempt":
@@ -196,6 +211,8 @@ class Ledger:
             attempt = Attempt(**record | {"estimate": Cost(**record["estimate"]), "times": {"planned": planned}})
             self._attempts[attempt.tag] = attempt
             self._jobs.setdefault(attempt.key, []).append(attempt)
+            jobs = self._runs.setdefault(attempt.run, {})
+            jobs.setdefault(attempt.key, len(jobs))
         elif kind == "state":
             attempt = self._attempts[record["tag"]]
             if not attempt.advance(record["state"], record["time"], record["details"]):

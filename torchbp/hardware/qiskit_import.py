@@ -111,8 +111,8 @@ def _operations(operation: Any, wires: Sequence[int], names: Mapping[str, Parame
         for item in definition.data:
             on = [wires[definition.find_bit(q).index] for q in item.qubits]
             yield from _operations(item.operation, on, names)
-    elif hasattr(operation, "to_matrix") and not operation.params:
-        yield _matrix(operation.to_matrix(), wires)
+    elif hasattr(operation, "__array__"):
+        yield _matrix(np.asarray(operation), wires)
     else:
         raise CircuitError(
             f"{operation.name!r} on qubits {list(wires)} is no gate: torchbp runs circuits of gates, without resets, "
