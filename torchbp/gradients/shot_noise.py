@@ -1,4 +1,7 @@
-"""What finite shots would do to a gradient, computed exactly: the source `shots`. No sampling."""
+"""What finite shots do to a gradient: the source `shots`.
+
+On a simulator computed exactly, without sampling; on a machine measured: from the spread of its shots.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torchbp.backends.shots import Sampler, ShiftedCircuits
+from torchbp.backends.shots import Sampler, ShiftedCircuits, measures
 from torchbp.errors import InputError
 from torchbp.gradients.stats import RESOLVED
 from torchbp.layer import QuantumLayer
@@ -21,7 +24,7 @@ class ShotNoise:
     """The parameter-shift gradient of a loss and its shot noise, for each weight.
 
     Attributes:
-        gradient: (P,) exact, dL/dw.
+        gradient: (P,) dL/dw; exact on a simulator, an estimate on a machine.
         single_shot_variance: (P,) variance of its estimate from one shot for each circuit and measurement group; from
             S shots it is this / S. The noise of the forward pass in the cotangent is not in it.
     """
@@ -41,6 +44,8 @@ class ShotNoise:
 
 def shot_noise(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> ShotNoise:
     """Gradient and shot noise of sum_bm cotangent[b, m] y[b, m], from the exact outcome distributions.
+
+    On a machine (`torchbp.hardware.QiskitBackend`) every circuit is run, at the layer's shots, and both are measured.
 
     A weight turns rotations s at rates r_s, with shift rules of terms (c, d). Its estimate is the sum over s, terms and
     samples b of r_s c f_b(t_s + d), where f_b is one circuit's average over its shots of sum_m cotangent[b, m] O_m.
@@ -77,6 +82,11 @@ def shot_noise(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> Shot
 
 def _moments(layer: QuantumLayer, sampler: Sampler, angles: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and single-shot variance (R * B,) of sum_m cotangent_bm O_m, for R circuits of each of B samples."""
+    if measures(layer.backend):
+        seen = layer.backend.measure(layer.circuit, sampler.grouping, angles, None, layer.shots)
+        every = cotangent.repeat(len(angles) // len(cotangent), 1).to(seen.values)
+        variance = torch.einsum("nm,nmk,nk->n", every, seen.covariance, every)
+        return (every * seen.values).sum(1), variance.clamp_min(0.0)
     values = sampler.outcome_values(angles.device)
     constants = torch.as_tensor(sampler.grouping.constants, device=angles.device)
     every = cotangent.repeat(len(angles) // len(cotangent), 1)

@@ -7,11 +7,14 @@ from torchbp.hardware.calibration import Calibration, CalibrationDrift
 from torchbp.hardware.files import export, load
 from torchbp.hardware.jobs import JobRunner
 from torchbp.hardware.ledger import Ledger
+from torchbp.hardware.mitigation import MITIGATIONS, Mitigation
+from torchbp.hardware.qiskit_backend import QiskitBackend
 from torchbp.hardware.qiskit_export import QiskitExport, to_qiskit
 from torchbp.hardware.qiskit_import import from_qiskit
 from torchbp.hardware.service import LocalService, Service, Usage
 
 __all__ = [
+    "MITIGATIONS",
     "Attempt",
     "Backoff",
     "Budget",
@@ -21,7 +24,9 @@ __all__ = [
     "JobRunner",
     "Ledger",
     "LocalService",
+    "Mitigation",
     "Price",
+    "QiskitBackend",
     "QiskitExport",
     "Service",
     "Usage",
