@@ -1,11 +1,14 @@
-"""From the simulator to the machine: jobs that are paid once, written down, and found again."""
+"""From the simulator to the machine: circuits as Qiskit has them, and jobs that are paid once and found again."""
 
 from torchbp.hardware.attempt import Attempt, Cost
 from torchbp.hardware.backoff import Backoff
 from torchbp.hardware.budget import Budget, Price
 from torchbp.hardware.calibration import Calibration, CalibrationDrift
+from torchbp.hardware.files import export, load
 from torchbp.hardware.jobs import JobRunner
 from torchbp.hardware.ledger import Ledger
+from torchbp.hardware.qiskit_export import QiskitExport, to_qiskit
+from torchbp.hardware.qiskit_import import from_qiskit
 from torchbp.hardware.service import LocalService, Service, Usage
 
 __all__ = [
@@ -19,6 +22,11 @@ __all__ = [
     "Ledger",
     "LocalService",
     "Price",
+    "QiskitExport",
     "Service",
     "Usage",
+    "export",
+    "from_qiskit",
+    "load",
+    "to_qiskit",
 ]

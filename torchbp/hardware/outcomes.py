@@ -94,7 +94,7 @@ class Outcomes:
     @classmethod
     def from_shots(cls, bits: np.ndarray) -> Outcomes:
         """From (N, shots, m) single readings, 0 or 1."""
-        n, shots, m = bits.shape
+        _, shots, m = bits.shape
         packed = np.packbits(bits.astype(np.uint8), axis=2)
         found, weights, starts = [], [], [0]
         for rows in packed:

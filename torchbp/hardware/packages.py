@@ -10,6 +10,7 @@ from torchbp.errors import MissingDependencyError
 _EXTRAS = {
     "qiskit": ("Qiskit", "qiskit"),
     "qiskit_aer": ("Qiskit Aer", "qiskit"),
+    "qiskit_qasm3_import": ("the OpenQASM 3 reader qiskit-qasm3-import", "qiskit"),
     "qiskit_ibm_runtime": ("the IBM Runtime client", "ibm"),
 }
 
