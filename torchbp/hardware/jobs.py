@@ -97,7 +97,12 @@ class JobRunner:
     @property
     def shots_used(self) -> int:
         """Shots that gave this run its results, those before a restart included."""
-        return Account.of(a for a in self.ledger.attempts if a.run == self.run_name).shots
+        return self.account.shots
+
+    @property
+    def account(self) -> Account:
+        """What this run has taken so far, before a restart included."""
+        return Account.of(a for a in self.ledger.attempts if a.run == self.run_name)
 
     def run(self, program: Program) -> list[Outcomes]:
         """The outcomes of a program, one `Outcomes` for each pub.
