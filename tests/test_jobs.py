@@ -333,6 +333,24 @@ def test_a_lost_result_file_is_fetched_again(tmp_path: Path) -> None:
         runner(tmp_path, remote).run(program(1.0))
 
 
+def test_other_results_than_asked_for(tmp_path: Path) -> None:
+    """A service that gives too few outcomes is not believed; parts of any size are put together."""
+
+    class Parts(Coins):
+        def run(self, work: Program) -> Any:
+            (pub,) = work.pubs
+            return [self._pub(pub.rows(i, i + 1)) for i in range(len(pub))]
+
+    class Short(Coins):
+        def run(self, work: Program) -> Any:
+            return super().run(work)[:1]
+
+    assert ones(runner(tmp_path, Parts()).run(program(0.0, math.pi))) == [0, 100]
+    two = Program(program(1.0).pubs * 2)
+    with pytest.raises(JobError, match=r"gave the outcomes of 1 circuits, and has 2: the service runs other circuits"):
+        runner(tmp_path, Short()).run(two)
+
+
 def test_a_local_job_dies_with_its_process(tmp_path: Path) -> None:
     """An executor's job that was not finished is run again; its error is told, and nothing is left in flight."""
 

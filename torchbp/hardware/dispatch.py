@@ -160,11 +160,11 @@ class Dispatcher:
             job_id = attempt.job_id or ""
             answer = self.ask("wait", lambda at=job_id: self.service.result(at, self.patience.poll))  # type: ignore[misc]
             if not isinstance(answer, Failure):
-                usage = self.usage(job_id)
-                self.results.keep(attempt.tag, answer, usage)
+                outcomes, usage = _by_pub(job.program, answer, job_id), self.usage(job_id)
+                self.results.keep(attempt.tag, outcomes, usage)
                 if attempt.state != "done":
                     self.ledger.record(attempt.tag, "done", **self.details(attempt, usage, "done"))
-                job.outcomes = answer
+                job.outcomes = outcomes
                 return
             if answer.kind is Kind.PENDING:
                 silent = 0
@@ -225,6 +225,26 @@ class Dispatcher:
     def _note_running(self, attempt: Attempt, job_id: str) -> None:
         if attempt.state == "submitted" and self.ask("wait", lambda: self.service.status(job_id)) == "running":
             self.ledger.record(attempt.tag, "running")
+
+
+def _by_pub(program: Program, parts: Sequence[Outcomes], job_id: str) -> list[Outcomes]:
+    """One `Outcomes` for each pub, from those of all circuits in any parts.
+
+    Raises:
+        JobError: there are more or fewer than circuits.
+    """
+    left, found = list(parts), []
+    for pub in program.pubs:
+        own: list[Outcomes] = []
+        while left and sum(map(len, own)) < len(pub):
+            own.append(left.pop(0))
+        found.append(Outcomes.concatenate(own) if own else Outcomes.empty(pub.n_bits, pub.shots))
+    if left or [len(o) for o in found] != [len(pub) for pub in program.pubs]:
+        raise JobError(
+            f"The job {job_id} gave the outcomes of {sum(map(len, parts))} circuits, and has {program.circuits}: the "
+            "service runs other circuits than it was sent. Nothing was kept, and nothing is sent again."
+        )
+    return found
 
 
 def _planned(job: Job) -> Attempt:
