@@ -60,7 +60,7 @@ class IBMService:
         seconds_per_job: float = 2.0,
         seconds_per_shot: float | None = None,
     ) -> None:
-        self.mode = _machine(mode) if isinstance(mode, str) else mode
+        self.mode = machine(mode) if isinstance(mode, str) else mode
         self.backend = getattr(self.mode, "_backend", None) or self.mode  # of a session or batch, or itself
         self.client = self.mode.service
         self.name: str = self.backend.name
@@ -117,8 +117,13 @@ class IBMService:
             return 0.0
 
 
-def _machine(name: str) -> Any:
-    """The machine of this name, in the saved account."""
+def machine(name: str) -> Any:
+    """The `BackendV2` of this name, in the account saved on this computer.
+
+    Raises:
+        MissingDependencyError: qiskit-ibm-runtime is not installed.
+        BackendError: it can't be reached; says why, without secrets.
+    """
     runtime = need("qiskit_ibm_runtime")
     try:
         return runtime.QiskitRuntimeService().backend(name)
