@@ -57,7 +57,7 @@ class StubClient:
 
     def job_metadata(self, job_id: str) -> dict[str, Any]:
         self.on("job_metadata", "before")
-        times = {"running": "2026-01-01T00:00:10Z", "finished": "2026-01-01T00:00:13.5Z"}
+        times = {"running": "2026-01-01T00:00:10Z", "finished": "2026-01-01T00:00:13.500000Z"}
         return {"usage": {"qpu_charge_time_seconds": 3, "status": "complete"}, "timestamps": times}
 
     def cloud_usage(self) -> dict[str, Any]:

@@ -165,4 +165,7 @@ def _outcomes(result: Any) -> Outcomes:
 
 
 def _seconds(text: str | None) -> float | None:
-    return None if not text else datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    try:
+        return datetime.fromisoformat((text or "").replace("Z", "+00:00")).timestamp()
+    except ValueError:  # a bill must not depend on how a service writes times
+        return None

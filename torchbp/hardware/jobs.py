@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchbp.errors import InputError, TorchBPError
+from torchbp.errors import InputError, JobError, TorchBPError
 from torchbp.hardware.account import Account
 from torchbp.hardware.attempt import Attempt
 from torchbp.hardware.backoff import Backoff
@@ -128,21 +128,40 @@ class JobRunner:
         return program.join(chunks, [job.outcomes or [] for job in jobs])
 
     def settle(self) -> None:
-        """Ask for bills that were not final, and for submissions that seemed lost; to be called when a run ends."""
+        """Ask what became of jobs that nobody waits for, and for bills that were not final.
+
+        To be called when a run ends, or for one that was given up: what it planned and never sent counts against the
+        budget until then. Runs nothing, and raises nothing when the service does not answer.
+        """
         for attempt in self.ledger.attempts:
-            if attempt.run != self.run_name:
-                continue
-            if attempt.state == "lost":
-                found = self._to.ask("find", lambda tag=attempt.tag: self.service.find(tag))  # type: ignore[misc]
-                if isinstance(found, str):
-                    self.ledger.record(attempt.tag, "submitted", job_id=found)
-            if attempt.job_id is not None and attempt.is_open:
-                status = self._to.ask("wait", lambda at=attempt: self.service.status(at.job_id))  # type: ignore[misc]
-                if status in ("done", "failed", "cancelled"):
-                    self.ledger.record(attempt.tag, status)
-            if attempt.job_id is not None and not attempt.is_open and attempt.billed is None:
-                usage = self._to.usage(attempt.job_id)
-                self.ledger.record(attempt.tag, attempt.state, **self._to.details(attempt, usage, attempt.state))
+            if attempt.run == self.run_name:
+                self._find_again(attempt)
+                self._ask_for_end_and_bill(attempt)
+
+    def _find_again(self, attempt: Attempt) -> None:
+        """Whether the service has an attempt of which it never gave the id."""
+        if attempt.state not in ("planned", "lost"):
+            return
+        try:
+            found = self._to.look(attempt.tag, 1 if attempt.state == "lost" else self._to.patience.lookups)
+        except JobError:
+            return
+        if found is not None:
+            self.ledger.record(attempt.tag, "submitted", job_id=found)
+        elif attempt.state == "planned":
+            self.ledger.record(attempt.tag, "lost")
+
+    def _ask_for_end_and_bill(self, attempt: Attempt) -> None:
+        job_id = attempt.job_id
+        if job_id is None:
+            return
+        if attempt.is_open:
+            status = self._to.ask("wait", lambda: self.service.status(job_id))
+            if status in ("done", "failed", "cancelled"):
+                self.ledger.record(attempt.tag, status)
+        if not attempt.is_open and attempt.billed is None:
+            details = self._to.details(attempt, self._to.usage(job_id), attempt.state)
+            self.ledger.record(attempt.tag, attempt.state, **details)
 
     def state_dict(self) -> dict[str, Any]:
         """How far the run has come: for a checkpoint, so that jobs after it are replayed, and those before it not."""
