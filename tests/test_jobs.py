@@ -399,6 +399,23 @@ def test_wrong_arguments_of_the_others(tmp_path: Path) -> None:
         RehearsalService(Coins(), tmp_path, faults=["slo"])
 
 
+def test_a_block_that_is_tried_again(tmp_path: Path) -> None:
+    """Oracle: the executor's runs: a forward pass whose backward pass fails is not run again, and then it is."""
+    coins = Coins()
+    run = runner(tmp_path, coins)
+    for attempt in range(3):
+        try:
+            with run.repeatable():
+                run.run(program(1.0))
+                if attempt < 2:
+                    raise KeyError("backward")
+        except KeyError:
+            continue
+    assert coins.runs == 1
+    run.run(program(1.0))
+    assert coins.runs == 2
+
+
 def test_what_was_planned_and_given_up(tmp_path: Path) -> None:
     """A run that nobody goes on with: what never arrived counts no more, what did is billed. Oracle: the books."""
     remote = service(tmp_path)

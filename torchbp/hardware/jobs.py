@@ -10,7 +10,8 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +123,22 @@ class JobRunner:
         except TorchBPError:
             self._withdraw(jobs)
             raise
-        numbers = self.ledger.jobs(self.run_name)
         self._seen.update(job.key[1] for job in jobs)  # only here: whoever tries again after an error means these jobs
-        self._asked = max([self._asked, *(numbers[job.key] + 1 for job in jobs)])
+        self._asked = max([self._asked, *(self.ledger.number(job.key) + 1 for job in jobs)])
         return program.join(chunks, [job.outcomes or [] for job in jobs])
+
+    @contextmanager
+    def repeatable(self) -> Iterator[None]:
+        """A block that asks for several programs, such as a training step, and may be tried again after an error.
+
+        Without it a step whose backward pass failed would run its forward pass anew: that was asked for, and given.
+        """
+        seen, asked = Counter(self._seen), self._asked
+        try:
+            yield
+        except BaseException:
+            self._seen, self._asked = seen, asked
+            raise
 
     def settle(self) -> None:
         """Ask what became of jobs that nobody waits for, and for bills that were not final.

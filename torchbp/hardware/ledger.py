@@ -81,6 +81,10 @@ class Ledger:
         """All jobs of a run with their numbers, in the order they were first planned."""
         return dict(self._runs.get(run, {}))
 
+    def number(self, key: Key) -> int:
+        """Which job of its run it is, counted from 0."""
+        return self._runs[key[0]][key]
+
     def plan(
         self, attempts: Sequence[Attempt], allow: Callable[[Sequence[Attempt], Sequence[Attempt]], None] | None = None
     ) -> None:
