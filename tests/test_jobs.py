@@ -18,7 +18,7 @@ from coins import Coins, ones, program
 from torchbp.errors import BudgetExceededError, InputError, JobError, JobPendingError, UnknownNameError
 from torchbp.hardware import Attempt, Backoff, Budget, JobRunner, Ledger, Price, Usage
 from torchbp.hardware.program import Limit, Program
-from torchbp.hardware.rehearsal import RehearsalService, RequestsApiError
+from torchbp.hardware.rehearsal import IBMNotAuthorizedError, RehearsalService, RequestsApiError
 
 AT_ONCE = Backoff(0.0, 0.0)
 
@@ -226,6 +226,25 @@ def test_in_doubt_nothing_is_sent(tmp_path: Path) -> None:
             run.run(program(math.pi))
         assert states(run) == ["planned"]
     remote.mute = False
+    assert ones(run.run(program(math.pi))) == [100]
+    assert len(remote.books()) == 1
+
+
+def test_a_token_that_expires_while_waiting(tmp_path: Path) -> None:
+    """Fatal at once, and the job goes on: the next call takes its result. Oracle: the books."""
+
+    class Expired(First):
+        def result(self, job_id: str, timeout: float) -> Any:
+            if self.left >= 0:
+                self.left -= 1
+                raise IBMNotAuthorizedError("401 Client Error")
+            return self.inner.result(job_id, timeout)
+
+    remote = Expired(service(tmp_path))
+    run = runner(tmp_path, remote)
+    with pytest.raises(JobError, match="mend the cause, and run the program again, which waits for the same job"):
+        run.run(program(math.pi))
+    assert states(run) == ["submitted"]
     assert ones(run.run(program(math.pi))) == [100]
     assert len(remote.books()) == 1
 

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ class JobRunner:
         if job_id is None:
             return
         if attempt.is_open:
-            status = self._to.ask("wait", lambda: self.service.status(job_id))
+            status = self._to.ask("wait", partial(self.service.status, job_id))
             if status in ("done", "failed", "cancelled"):
                 self.ledger.record(attempt.tag, status)
         if not attempt.is_open and attempt.billed is None:
@@ -226,7 +227,7 @@ class JobRunner:
         attempts = []
         for job in jobs:
             number = len(self.ledger.job(job.key)) + 1
-            seconds = self._to.ask("find", lambda program=job.program: self.service.estimate(program))  # type: ignore[misc]
+            seconds = self._to.ask("find", partial(self.service.estimate, job.program))
             size = job.program.shots, job.program.circuits
             estimate = self.budget.price(self.name, None if isinstance(seconds, Failure) else seconds, *size)
             run, content, occurrence = job.key
