@@ -29,7 +29,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from torchbp.errors import JobError
-from torchbp.hardware import Backoff, JobRunner, Ledger
+from torchbp.hardware import Attempt, Backoff, JobRunner, Ledger
 from torchbp.hardware.outcomes import Outcomes
 from torchbp.hardware.program import Limit, Program, Pub
 from torchbp.hardware.rehearsal import RehearsalService
@@ -90,6 +90,11 @@ def wait_for(process: subprocess.Popen[bytes], ledger: Path, lines: int) -> None
         time.sleep(0.01)
 
 
+def _rejected(attempt: Attempt) -> bool:
+    """By the service; others were withdrawn because a job of the same program was refused."""
+    return attempt.state == "rejected" and "not sent" not in str(attempt.error)
+
+
 def check(folder: Path, jobs: int, rate: float) -> dict[str, tuple[Any, Any]]:
     """What there is, and what there must be."""
     ledger, remote = Ledger(folder / "ledger.jsonl"), service(folder, rate)
@@ -147,7 +152,7 @@ def main() -> None:
         seconds = time.perf_counter() - began
         found, ledger = check(folder, jobs, rate), Ledger(folder / "ledger.jsonl")
         faults = Counter(b["fault"] for b in service(folder, rate).books() if b["fault"])
-        faults |= Counter(f"{a.state} on the way" for a in ledger.attempts if a.state in ("lost", "rejected"))
+        faults |= Counter(f"{a.state} on the way" for a in ledger.attempts if a.state == "lost" or _rejected(a))
     print(ledger.table(by="epoch"))
     print(f"{jobs} jobs, {len(ledger.attempts)} attempts, {sum(faults.values())} of them with a fault; {seconds:.0f} s")
     print(", ".join(f"{name}: {number}" for name, number in sorted(faults.items())))

@@ -2,5 +2,6 @@
 
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.shot_ledger import ShotLedger
 
-__all__ = ["GradientSNRMonitor", "PlateauDetector"]
+__all__ = ["GradientSNRMonitor", "PlateauDetector", "ShotLedger"]

@@ -16,9 +16,9 @@ import pytest
 from coins import Coins, ones, program
 
 from torchbp.errors import BudgetExceededError, InputError, JobError, JobPendingError, UnknownNameError
-from torchbp.hardware import Backoff, Budget, JobRunner, Ledger, Price, Usage
+from torchbp.hardware import Attempt, Backoff, Budget, JobRunner, Ledger, Price, Usage
 from torchbp.hardware.program import Limit, Program
-from torchbp.hardware.rehearsal import RehearsalService, RequestsApiError
+from torchbp.hardware.rehearsal import IBMNotAuthorizedError, RehearsalService, RequestsApiError
 
 AT_ONCE = Backoff(0.0, 0.0)
 
@@ -230,6 +230,25 @@ def test_in_doubt_nothing_is_sent(tmp_path: Path) -> None:
     assert len(remote.books()) == 1
 
 
+def test_a_token_that_expires_while_waiting(tmp_path: Path) -> None:
+    """Fatal at once, and the job goes on: the next call takes its result. Oracle: the books."""
+
+    class Expired(First):
+        def result(self, job_id: str, timeout: float) -> Any:
+            if self.left >= 0:
+                self.left -= 1
+                raise IBMNotAuthorizedError("401 Client Error")
+            return self.inner.result(job_id, timeout)
+
+    remote = Expired(service(tmp_path))
+    run = runner(tmp_path, remote)
+    with pytest.raises(JobError, match="mend the cause, and run the program again, which waits for the same job"):
+        run.run(program(math.pi))
+    assert states(run) == ["submitted"]
+    assert ones(run.run(program(math.pi))) == [100]
+    assert len(remote.books()) == 1
+
+
 def test_an_unknown_error_may_have_arrived(tmp_path: Path) -> None:
     """What nobody has heard of stops the run; the job it may have sent is found by the next call."""
 
@@ -333,6 +352,24 @@ def test_a_lost_result_file_is_fetched_again(tmp_path: Path) -> None:
         runner(tmp_path, remote).run(program(1.0))
 
 
+def test_other_results_than_asked_for(tmp_path: Path) -> None:
+    """A service that gives too few outcomes is not believed; parts of any size are put together."""
+
+    class Parts(Coins):
+        def run(self, work: Program) -> Any:
+            (pub,) = work.pubs
+            return [self._pub(pub.rows(i, i + 1)) for i in range(len(pub))]
+
+    class Short(Coins):
+        def run(self, work: Program) -> Any:
+            return super().run(work)[:1]
+
+    assert ones(runner(tmp_path, Parts()).run(program(0.0, math.pi))) == [0, 100]
+    two = Program(program(1.0).pubs * 2)
+    with pytest.raises(JobError, match=r"gave the outcomes of 1 circuits, and has 2: the service runs other circuits"):
+        runner(tmp_path, Short()).run(two)
+
+
 def test_a_local_job_dies_with_its_process(tmp_path: Path) -> None:
     """An executor's job that was not finished is run again; its error is told, and nothing is left in flight."""
 
@@ -379,6 +416,90 @@ def test_wrong_arguments_of_the_others(tmp_path: Path) -> None:
         RehearsalService(Coins(), tmp_path, rate=20)
     with pytest.raises(UnknownNameError, match=r"Unknown fault 'slo'\. Did you mean 'slow'"):
         RehearsalService(Coins(), tmp_path, faults=["slo"])
+
+
+def test_a_block_that_is_tried_again(tmp_path: Path) -> None:
+    """Oracle: the executor's runs: a forward pass whose backward pass fails is not run again, and then it is."""
+    coins = Coins()
+    run = runner(tmp_path, coins)
+    for attempt in range(3):
+        try:
+            with run.repeatable():
+                run.run(program(1.0))
+                if attempt < 2:
+                    raise KeyError("backward")
+        except KeyError:
+            continue
+    assert coins.runs == 1
+    run.run(program(1.0))
+    assert coins.runs == 2
+
+
+def test_what_was_planned_and_given_up(tmp_path: Path) -> None:
+    """A run that nobody goes on with: what never arrived counts no more, what did is billed. Oracle: the books."""
+    remote = service(tmp_path)
+    book = Ledger(tmp_path / "ledger.jsonl")
+    for tag in ("torchbp-0-1", "torchbp-0-2"):
+        book.plan([Attempt(tag, "r", tag, 0, 1, remote.name, 1, 100)])
+    remote.submit(program(1.0), "torchbp-0-2")
+    budget = Budget(shots=250)
+    with pytest.raises(BudgetExceededError):
+        runner(tmp_path, remote, run="new", budget=budget).run(program(1.0))
+    runner(tmp_path, remote).settle()
+    assert states(runner(tmp_path, remote)) == ["lost", "done"]
+    runner(tmp_path, remote, run="new", budget=budget).run(program(1.0))
+    assert Ledger(book.path).summary()["quantum_seconds"] == pytest.approx(sum(b["seconds"] for b in remote.books()))
+
+
+class Crash(BaseException):
+    """The machine stops."""
+
+
+@pytest.mark.parametrize("power", [True, False], ids=["killed", "without power"])
+@pytest.mark.parametrize("fault", ["none", "silent", "failed"])
+def test_a_crash_at_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, power: bool) -> None:
+    """Oracle: the books: one result paid for, wherever the program stopped; without power, unsynced bytes are lost."""
+    real, left, synced = os.fsync, [0], {}
+
+    def fsync(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Crash
+        real(descriptor)
+        status = os.fstat(descriptor)
+        synced[status.st_ino] = status.st_size
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    crashes = 0
+    for point in range(1, 100):
+        folder = tmp_path / str(point)
+        remote = First(service(folder, fault) if fault != "none" else service(folder))
+        left[0] = 0
+        remote.inner._results.keep = lambda *_, keep=remote.inner._results.keep: _without(left, lambda: keep(*_))
+        left[0] = point
+        try:
+            runner(folder, remote).run(program(math.pi))
+        except Crash:
+            crashes += 1
+            path = folder / "ledger.jsonl"
+            if not power and path.exists():
+                os.truncate(path, synced.get(path.stat().st_ino, 0))
+        left[0] = 0
+        again = runner(folder, remote)
+        assert ones(again.run(program(math.pi))) == [100]
+        assert Counter(b["state"] for b in remote.books())["done"] == 1
+        assert again.account.shots == 100
+        assert again.account.quantum_seconds == pytest.approx(sum(b["seconds"] for b in remote.books()))
+        if crashes < point:
+            break
+    assert crashes == {"none": 6, "silent": 6, "failed": 9}[fault]
+
+
+def _without(left: list[int], keep: Any) -> None:
+    """The service's own writes are not the program's."""
+    saved, left[0] = left[0], 0
+    keep()
+    left[0] = saved
 
 
 DRIVER = """

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from torchbp.errors import LedgerError
+from torchbp.errors import InputError, LedgerError
 from torchbp.hardware import Attempt, Cost, Ledger
 from torchbp.hardware.account import Account, group
 
@@ -142,6 +142,16 @@ def test_an_attempt_that_was_lost_may_turn_up(tmp_path: Path) -> None:
     assert (book.attempts[0].cost, book.attempts[0].spent_shots) == (Cost(0.0, 0.0), 0)
     book.record("a", "done", job_id="x", billed=Cost(1.0, 2.0))
     assert (book.attempts[0].cost, book.attempts[0].spent_shots) == (Cost(1.0, 2.0), 200)
+
+
+def test_what_json_can_not_hold(tmp_path: Path) -> None:
+    """The message names the culprit's type; nothing is written."""
+    book = ledger(tmp_path)
+    with pytest.raises(InputError, match=r"what JSON can: .*type set is not JSON serializable.*Look at the labels"):
+        book.plan([attempt("a", labels={"epoch": {1}})])
+    assert book.attempts == ()
+    book.plan([attempt("a")])
+    assert [a.tag for a in Ledger(book.path).attempts] == ["a"]
 
 
 WRITER = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from torchbp.errors import JobError, JobPendingError
@@ -97,7 +98,7 @@ class Dispatcher:
         """The id of the job with this tag; None when it was not there as often as it was looked for."""
         silent = 0
         while True:
-            found = self.ask("find", lambda: self.service.find(tag))
+            found = self.ask("find", partial(self.service.find, tag))
             if not isinstance(found, Failure):
                 times -= 1
                 if found is not None or times <= 0:
@@ -113,7 +114,7 @@ class Dispatcher:
 
     def usage(self, job_id: str) -> Usage:
         """What a job took; nothing known where the service doesn't answer."""
-        found = self.ask("wait", lambda: self.service.usage(job_id))
+        found = self.ask("wait", partial(self.service.usage, job_id))
         return Usage() if isinstance(found, Failure) else found
 
     def details(self, attempt: Attempt, usage: Usage, state: str) -> dict[str, Any]:
@@ -138,7 +139,7 @@ class Dispatcher:
                 self._again(job, "the submission got lost")
                 continue
             job.sent = True
-            answer = self.ask("submit", lambda tag=attempt.tag: self.service.submit(job.program, tag))  # type: ignore[misc]
+            answer = self.ask("submit", partial(self.service.submit, job.program, attempt.tag))
             if not isinstance(answer, Failure):
                 self.ledger.record(attempt.tag, "submitted", job_id=answer)
                 return
@@ -158,13 +159,13 @@ class Dispatcher:
         while True:
             attempt = _planned(job)
             job_id = attempt.job_id or ""
-            answer = self.ask("wait", lambda at=job_id: self.service.result(at, self.patience.poll))  # type: ignore[misc]
+            answer = self.ask("wait", partial(self.service.result, job_id, self.patience.poll))
             if not isinstance(answer, Failure):
-                usage = self.usage(job_id)
-                self.results.keep(attempt.tag, answer, usage)
+                outcomes, usage = _by_pub(job.program, answer, job_id), self.usage(job_id)
+                self.results.keep(attempt.tag, outcomes, usage)
                 if attempt.state != "done":
                     self.ledger.record(attempt.tag, "done", **self.details(attempt, usage, "done"))
-                job.outcomes = answer
+                job.outcomes = outcomes
                 return
             if answer.kind is Kind.PENDING:
                 silent = 0
@@ -195,7 +196,7 @@ class Dispatcher:
                 f"give it again: {failure.text}. Restore the file, or take another name for the run."
             )
         over = {Kind.FAILED: "failed", Kind.CANCELLED: "cancelled"}.get(failure.kind)
-        if over is None and self.ask("wait", lambda: self.service.status(job_id)) == "failed":
+        if over is None and self.ask("wait", partial(self.service.status, job_id)) == "failed":
             over = "failed"
         if over is not None:
             details = self.details(attempt, self.usage(job_id), over)
@@ -204,11 +205,9 @@ class Dispatcher:
             self._again(job, failure.text)
             self._send(job)
             return
-        advice = (
-            "run the program again to send it again, or set retry_cancelled=True"
-            if failure.kind is Kind.CANCELLED
-            else "mend the cause, and run the program again"
-        )
+        advice = "mend the cause, and run the program again" + ("" if over else ", which waits for the same job")
+        if failure.kind is Kind.CANCELLED:
+            advice = "run the program again to send it again, or set retry_cancelled=True"
         raise JobError(f"The job {job_id} on {self.service.name} gave no result: {failure.text}. What to do: {advice}.")
 
     def _again(self, job: Job, reason: str) -> None:
@@ -223,8 +222,28 @@ class Dispatcher:
         self._plan([job])
 
     def _note_running(self, attempt: Attempt, job_id: str) -> None:
-        if attempt.state == "submitted" and self.ask("wait", lambda: self.service.status(job_id)) == "running":
+        if attempt.state == "submitted" and self.ask("wait", partial(self.service.status, job_id)) == "running":
             self.ledger.record(attempt.tag, "running")
+
+
+def _by_pub(program: Program, parts: Sequence[Outcomes], job_id: str) -> list[Outcomes]:
+    """One `Outcomes` for each pub, from those of all circuits in any parts.
+
+    Raises:
+        JobError: there are more or fewer than circuits.
+    """
+    left, found = list(parts), []
+    for pub in program.pubs:
+        own: list[Outcomes] = []
+        while left and sum(map(len, own)) < len(pub):
+            own.append(left.pop(0))
+        found.append(Outcomes.concatenate(own) if own else Outcomes.empty(pub.n_bits, pub.shots))
+    if left or [len(o) for o in found] != [len(pub) for pub in program.pubs]:
+        raise JobError(
+            f"The job {job_id} gave the outcomes of {sum(map(len, parts))} circuits, and has {program.circuits}: the "
+            "service runs other circuits than it was sent. Nothing was kept, and nothing is sent again."
+        )
+    return found
 
 
 def _planned(job: Job) -> Attempt:

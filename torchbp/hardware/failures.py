@@ -35,7 +35,7 @@ class Failure:
     Attributes:
         kind: what to do.
         text: what it said, without secrets.
-        refused: whether it is certain that the service did not take the job.
+        refused: whether it is certain that the service did not take the job it was sent.
     """
 
     kind: Kind
@@ -101,11 +101,13 @@ def classify(error: BaseException, phase: Phase, secrets: Iterable[str] = ()) ->
         kind = _by_status(status)
     else:
         kind = _NAMES[own] if own else Kind.FATAL
-        if kind is Kind.FATAL and any(_NAMES.get(n) is Kind.NETWORK for e in chain(error) for n in _names(e)):
+        _, *behind = chain(error)
+        if own not in _JOB and any(_NAMES.get(n) is Kind.NETWORK for e in behind for n in _names(e)):
             kind = Kind.NETWORK
     if kind is Kind.PENDING and phase != "wait":
         kind = Kind.NETWORK  # the answer was late; the job may be there
-    refused = kind is Kind.BUSY or (kind is Kind.FATAL and (own is not None or status is not None))
+    known = own is not None or status is not None
+    refused = phase == "submit" and (kind is Kind.BUSY or (kind is Kind.FATAL and known))
     return Failure(kind, describe(error, secrets), refused)
 
 

@@ -10,11 +10,13 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torchbp.errors import InputError, TorchBPError
+from torchbp.errors import InputError, JobError, TorchBPError
 from torchbp.hardware.account import Account
 from torchbp.hardware.attempt import Attempt
 from torchbp.hardware.backoff import Backoff
@@ -97,7 +99,12 @@ class JobRunner:
     @property
     def shots_used(self) -> int:
         """Shots that gave this run its results, those before a restart included."""
-        return Account.of(a for a in self.ledger.attempts if a.run == self.run_name).shots
+        return self.account.shots
+
+    @property
+    def account(self) -> Account:
+        """What this run has taken so far, before a restart included."""
+        return Account.of(a for a in self.ledger.attempts if a.run == self.run_name)
 
     def run(self, program: Program) -> list[Outcomes]:
         """The outcomes of a program, one `Outcomes` for each pub.
@@ -117,27 +124,58 @@ class JobRunner:
         except TorchBPError:
             self._withdraw(jobs)
             raise
-        numbers = self.ledger.jobs(self.run_name)
         self._seen.update(job.key[1] for job in jobs)  # only here: whoever tries again after an error means these jobs
-        self._asked = max([self._asked, *(numbers[job.key] + 1 for job in jobs)])
+        self._asked = max([self._asked, *(self.ledger.number(job.key) + 1 for job in jobs)])
         return program.join(chunks, [job.outcomes or [] for job in jobs])
 
+    @contextmanager
+    def repeatable(self) -> Iterator[None]:
+        """A block that asks for several programs, such as a training step, and may be tried again after an error.
+
+        Without it a step whose backward pass failed would run its forward pass anew: that was asked for, and given.
+        """
+        seen, asked = Counter(self._seen), self._asked
+        try:
+            yield
+        except BaseException:
+            self._seen, self._asked = seen, asked
+            raise
+
     def settle(self) -> None:
-        """Ask for bills that were not final, and for submissions that seemed lost; to be called when a run ends."""
+        """Ask what became of jobs that nobody waits for, and for bills that were not final.
+
+        To be called when a run ends, or for one that was given up: what it planned and never sent counts against the
+        budget until then. Runs nothing, and raises nothing when the service does not answer.
+        """
         for attempt in self.ledger.attempts:
-            if attempt.run != self.run_name:
-                continue
-            if attempt.state == "lost":
-                found = self._to.ask("find", lambda tag=attempt.tag: self.service.find(tag))  # type: ignore[misc]
-                if isinstance(found, str):
-                    self.ledger.record(attempt.tag, "submitted", job_id=found)
-            if attempt.job_id is not None and attempt.is_open:
-                status = self._to.ask("wait", lambda at=attempt: self.service.status(at.job_id))  # type: ignore[misc]
-                if status in ("done", "failed", "cancelled"):
-                    self.ledger.record(attempt.tag, status)
-            if attempt.job_id is not None and not attempt.is_open and attempt.billed is None:
-                usage = self._to.usage(attempt.job_id)
-                self.ledger.record(attempt.tag, attempt.state, **self._to.details(attempt, usage, attempt.state))
+            if attempt.run == self.run_name:
+                self._find_again(attempt)
+                self._ask_for_end_and_bill(attempt)
+
+    def _find_again(self, attempt: Attempt) -> None:
+        """Whether the service has an attempt of which it never gave the id."""
+        if attempt.state not in ("planned", "lost"):
+            return
+        try:
+            found = self._to.look(attempt.tag, 1 if attempt.state == "lost" else self._to.patience.lookups)
+        except JobError:
+            return
+        if found is not None:
+            self.ledger.record(attempt.tag, "submitted", job_id=found)
+        elif attempt.state == "planned":
+            self.ledger.record(attempt.tag, "lost")
+
+    def _ask_for_end_and_bill(self, attempt: Attempt) -> None:
+        job_id = attempt.job_id
+        if job_id is None:
+            return
+        if attempt.is_open:
+            status = self._to.ask("wait", partial(self.service.status, job_id))
+            if status in ("done", "failed", "cancelled"):
+                self.ledger.record(attempt.tag, status)
+        if not attempt.is_open and attempt.billed is None:
+            details = self._to.details(attempt, self._to.usage(job_id), attempt.state)
+            self.ledger.record(attempt.tag, attempt.state, **details)
 
     def state_dict(self) -> dict[str, Any]:
         """How far the run has come: for a checkpoint, so that jobs after it are replayed, and those before it not."""
@@ -189,7 +227,7 @@ class JobRunner:
         attempts = []
         for job in jobs:
             number = len(self.ledger.job(job.key)) + 1
-            seconds = self._to.ask("find", lambda program=job.program: self.service.estimate(program))  # type: ignore[misc]
+            seconds = self._to.ask("find", partial(self.service.estimate, job.program))
             size = job.program.shots, job.program.circuits
             estimate = self.budget.price(self.name, None if isinstance(seconds, Failure) else seconds, *size)
             run, content, occurrence = job.key

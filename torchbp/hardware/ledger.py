@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from torchbp.errors import LedgerError
+from torchbp.errors import InputError, LedgerError
 from torchbp.hardware import account
 from torchbp.hardware.attempt import Attempt, Cost, Key
 
@@ -80,6 +80,10 @@ class Ledger:
     def jobs(self, run: str) -> dict[Key, int]:
         """All jobs of a run with their numbers, in the order they were first planned."""
         return dict(self._runs.get(run, {}))
+
+    def number(self, key: Key) -> int:
+        """Which job of its run it is, counted from 0."""
+        return self._runs[key[0]][key]
 
     def plan(
         self, attempts: Sequence[Attempt], allow: Callable[[Sequence[Attempt], Sequence[Attempt]], None] | None = None
@@ -169,7 +173,7 @@ class Ledger:
 
             def write(records: Sequence[Mapping[str, Any]]) -> None:
                 head = [] if self._lines else [{"ledger": "torchbp", "schema": SCHEMA, "id": self.id}]
-                file.write(b"".join(json.dumps(r).encode() + b"\n" for r in [*head, *records]))
+                file.write(b"".join(_line(r) for r in [*head, *records]))
                 file.flush()
                 os.fsync(file.fileno())
                 if new:
@@ -219,6 +223,15 @@ class Ledger:
                 attempt.settle(record["details"])
         else:
             self._notes.append(record)
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(record).encode() + b"\n"
+    except TypeError as error:
+        raise InputError(
+            f"The ledger holds what JSON can: numbers, texts, lists and dicts ({error}). Look at the labels and notes."
+        ) from None
 
 
 def _change(tag: str, state: str, now: float, details: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,9 +34,10 @@ class ResultStore:
     def keep(self, tag: str, outcomes: Sequence[Outcomes], usage: Usage) -> None:
         """Write a result, and what it took."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        arrays = {f"{name}{i}": a for i, o in enumerate(outcomes) for name, a in o.arrays().items()}
+        arrays: dict[str, Any] = {f"{name}{i}": a for i, o in enumerate(outcomes) for name, a in o.arrays().items()}
+        arrays |= {"count": np.array(len(outcomes)), "usage": np.array(json.dumps(asdict(usage)))}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, count=np.array(len(outcomes)), usage=np.array(json.dumps(asdict(usage))), **arrays)
+        np.savez_compressed(buffer, **arrays)
         draft = self.folder / f".{tag}.{os.getpid()}"
         with draft.open("wb") as file:
             file.write(buffer.getvalue())

@@ -52,7 +52,10 @@ class Service(Protocol):
         ...
 
     def result(self, job_id: str, timeout: float) -> list[Outcomes]:
-        """Wait for a job, at most so many seconds; a TimeoutError says that it is not finished."""
+        """Wait for a job, at most so many seconds; a TimeoutError says that it is not finished.
+
+        The outcomes of all circuits in the program's order, in as many parts as the service likes.
+        """
         ...
 
     def status(self, job_id: str) -> str:
