@@ -231,8 +231,8 @@ class JobRunner:
             size = job.program.shots, job.program.circuits
             estimate = self.budget.price(self.name, None if isinstance(seconds, Failure) else seconds, *size)
             run, content, occurrence = job.key
-            name = hashlib.sha256(f"{run} {content} {occurrence} {number}".encode()).hexdigest()[:16]
-            tag = f"torchbp-{self.ledger.id}-{name}"
+            name = hashlib.sha256(f"{run} {content} {occurrence}".encode()).hexdigest()[:16]
+            tag = f"torchbp-{self.ledger.id}-{name}-{number}"
             attempts.append(
                 Attempt(tag, run, content, occurrence, number, self.name, size[1], size[0], estimate, dict(self.labels))
             )
