@@ -4,6 +4,7 @@ from torchbp.hardware.attempt import Attempt, Cost
 from torchbp.hardware.backoff import Backoff
 from torchbp.hardware.budget import Budget, Price
 from torchbp.hardware.calibration import Calibration, CalibrationDrift
+from torchbp.hardware.comparison import Comparison, Measurement, compare
 from torchbp.hardware.files import export, load
 from torchbp.hardware.jobs import JobRunner
 from torchbp.hardware.ledger import Ledger
@@ -20,16 +21,19 @@ __all__ = [
     "Budget",
     "Calibration",
     "CalibrationDrift",
+    "Comparison",
     "Cost",
     "JobRunner",
     "Ledger",
     "LocalService",
+    "Measurement",
     "Mitigation",
     "Price",
     "QiskitBackend",
     "QiskitExport",
     "Service",
     "Usage",
+    "compare",
     "export",
     "from_qiskit",
     "load",

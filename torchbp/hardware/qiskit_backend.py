@@ -39,8 +39,8 @@ class QiskitBackend:
 
     Args:
         target: "aer" (Qiskit Aer without noise), the name of a fake backend such as "fake_manila", "ibm:NAME" for a
-            machine of IBM's; an `AerSimulator` with any noise model, or another `BackendV2`; or an `Executor` or
-            `Service` together with `machine=`.
+            machine of IBM's; an `AerSimulator` with any noise model, or another `BackendV2`; a `Session` or `Batch` of
+            IBM's; or an `Executor` or `Service` together with `machine=`.
         shots: for each circuit and measurement group; None for exact values, which only Aer has. A layer's `shots`
             shows and sets these.
         mitigation: "readout" (corrected; two calibration circuits, once), "zne" (extrapolated to zero noise),

@@ -11,6 +11,7 @@ from typing import Any
 from torchbp.errors import BackendError, UnknownNameError
 from torchbp.hardware.budget import Budget
 from torchbp.hardware.executors import AerExecutor, BackendExecutor
+from torchbp.hardware.ibm import IBMService, machine
 from torchbp.hardware.jobs import JobRunner
 from torchbp.hardware.ledger import Ledger
 from torchbp.hardware.packages import need
@@ -47,7 +48,7 @@ class Machine:
 
 def connect(
     target: Any,
-    machine: Any = None,
+    transpile_for: Any = None,
     job_tags: Sequence[str] = (),
     budget: Budget | None = None,
     ledger: Ledger | str | os.PathLike[str] | None = None,
@@ -62,19 +63,19 @@ def connect(
         MissingDependencyError: says what to install.
     """
     backend = _named(target) if isinstance(target, str) else target
-    runs_itself = not hasattr(backend, "target") and isinstance(backend, Service | Executor)
-    if runs_itself:
+    if not _is_machine(backend) and isinstance(backend, Service | Executor):
         executor: Any = backend
-        backend = machine if machine is not None else getattr(executor, "backend", None)
+        backend = transpile_for if transpile_for is not None else getattr(executor, "backend", None)
         if backend is None:
             raise BackendError("With an Executor as the target, machine= says which BackendV2 to transpile for.")
     else:
-        if not hasattr(backend, "target") or not hasattr(backend, "run"):
+        if not _is_machine(backend) and not _is_mode(backend):
             raise BackendError(
                 'A target is a name such as "aer", "fake_manila" or "ibm:NAME", a BackendV2, or an Executor; '
                 f"got {type(backend).__name__}."
             )
         executor = _executor(backend, seed, job_tags)
+        backend = getattr(executor, "backend", backend)
     remote = isinstance(executor, Service)
     local = getattr(getattr(executor, "service", None), "executor", executor)  # behind a job runner
     if not isinstance(executor, JobRunner) and (remote or ledger is not None or budget is not None):
@@ -87,20 +88,30 @@ def connect(
 
 def _executor(backend: Any, seed: int | None, job_tags: Sequence[str]) -> Executor | Service:
     """Whatever runs circuits on this BackendV2."""
-    package = type(backend).__module__.partition(".")[0]
-    if package == "qiskit_aer":
+    if _package(backend) == "qiskit_aer":
         return AerExecutor(backend, seed)
-    if package == "qiskit_ibm_runtime" and getattr(backend, "service", None) is not None:
-        from torchbp.hardware.ibm import IBMService
-
+    if _is_mode(backend) or (_package(backend) == "qiskit_ibm_runtime" and hasattr(backend, "service")):
         return IBMService(backend, job_tags=job_tags)
     return BackendExecutor(backend, seed)
+
+
+def _is_machine(target: Any) -> bool:
+    return hasattr(target, "target") and hasattr(target, "run")
+
+
+def _is_mode(target: Any) -> bool:
+    """Whether it is a Session or a Batch of IBM's."""
+    return _package(target) == "qiskit_ibm_runtime" and type(target).__name__ in ("Session", "Batch")
+
+
+def _package(target: Any) -> str:
+    return type(target).__module__.partition(".")[0]
 
 
 def _named(name: str) -> Any:
     kind, _, rest = name.partition(":")
     if kind == "ibm" and rest:
-        return need("qiskit_ibm_runtime").QiskitRuntimeService().backend(rest)
+        return machine(rest)
     if name == "aer":
         return need("qiskit_aer").AerSimulator()
     fakes = fake_backends() if name.startswith("fake") else {}
