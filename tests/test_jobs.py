@@ -249,6 +249,14 @@ def test_a_token_that_expires_while_waiting(tmp_path: Path) -> None:
     assert len(remote.books()) == 1
 
 
+def test_a_job_is_looked_for_ever_more_patiently(tmp_path: Path) -> None:
+    """Oracle: between five looks, then before the next attempt: half to all of 1, 2, 4, 8 seconds, then of 1 again."""
+    waits: list[float] = []
+    backoff = Backoff(1.0, 60.0, seed=0, sleep=waits.append)
+    runner(tmp_path, First(service(tmp_path, "lost")), backoff=backoff).run(program(1.0))
+    assert all(w / 2 <= s <= w for s, w in zip(waits, (1, 2, 4, 8, 1), strict=True))
+
+
 def test_an_unknown_error_may_have_arrived(tmp_path: Path) -> None:
     """What nobody has heard of stops the run; the job it may have sent is found by the next call."""
 
