@@ -37,9 +37,20 @@ class First:
     def __init__(self, inner: RehearsalService, count: int = 1) -> None:
         self.inner, self.rate = inner, inner.rate
         self.left = count
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+        for name in (
+            "name",
+            "limit",
+            "secrets",
+            "find",
+            "result",
+            "status",
+            "usage",
+            "estimate",
+            "calibration",
+            "books",
+        ):
+            if not hasattr(type(self), name):
+                setattr(self, name, getattr(inner, name))
 
     def submit(self, work: Program, tag: str) -> str:
         self.inner.rate = self.rate if self.left > 0 else 0.0
