@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -67,18 +68,22 @@ def train(folder: Path, rate: float, kill_after: int | None = None) -> list[str]
         if ledger.exists() and ledger.read_bytes().count(b"\n") >= kill_after:
             os.kill(process.pid, signal.SIGKILL)
             break
+        time.sleep(0.01)
     out, error = process.communicate(timeout=300)
     assert process.returncode == (0 if kill_after is None else -signal.SIGKILL), error
     return out.splitlines()
 
 
-@pytest.mark.parametrize("rate", [0.3])
-def test_training_with_faults_killed_and_resumed(tmp_path: Path, rate: float) -> None:
-    """Oracle: the same training undisturbed, bit for bit; the service's books for shots, time and what was paid."""
-    whole = train(tmp_path / "whole", rate)
+def test_training_with_faults_killed_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Oracle: the training that nothing happens to, bit for bit; the service's books for shots, time, what was paid."""
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "whole"), "0.0"])
+    exec(DRIVER, {})
+    whole = capsys.readouterr().out.splitlines()
     (tmp_path / "killed").mkdir()
-    train(tmp_path / "killed", rate, kill_after=20)
-    resumed = train(tmp_path / "killed", rate)
+    train(tmp_path / "killed", 0.3, kill_after=20)
+    resumed = train(tmp_path / "killed", 0.3)
     assert resumed == whole
     assert len(resumed) == 3
     remote = RehearsalService(Coins(), tmp_path / "killed" / "service")

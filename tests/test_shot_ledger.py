@@ -16,10 +16,12 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from torch import nn
 from torch.utils.data import DataLoader
 
+from torchbp import QuantumLayer
 from torchbp.callbacks import PlateauDetector, ShotLedger
+from torchbp.circuits import angle_encoding, hardware_efficient
 from torchbp.errors import BudgetExceededError, InputError
 from torchbp.gradients.plateau import Diagnosis, Verdict
-from torchbp.hardware import Backoff, Budget, JobRunner, Ledger, Price
+from torchbp.hardware import Backoff, Budget, JobRunner, Ledger, Price, QiskitBackend
 from torchbp.hardware.rehearsal import RehearsalService
 
 STEPS = 4
@@ -151,6 +153,33 @@ def test_a_run_that_converged(tmp_path: Path, verdict: Verdict) -> None:
     fit(pl, tmp_path, model(pl, run), ShotLedger(run, detector=detector), epochs=1)
     wanted = STEPS * 1000 + 10 if verdict is Verdict.CONVERGED else None
     assert Ledger(run.ledger.path).summary()["shots_per_converged_run"] == wanted
+
+
+def test_the_runner_behind_a_layer(pl: Any, tmp_path: Path) -> None:
+    """Oracle: the layer's own count of shots, and its jobs in the ledger, forward and backward; found by itself."""
+    backend = QiskitBackend("aer", shots=20, ledger=tmp_path / "ledger.jsonl", run="here")
+    layer = QuantumLayer(angle_encoding(2) + hardware_efficient(2, 1), backend=backend)
+
+    class Model(pl.LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return self.layer(batch[:, None].expand(-1, 2)).sum()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.layer(batch[:, None].expand(-1, 2))
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    callback = ShotLedger()
+    fit(pl, tmp_path, Model(), callback, epochs=1)
+    assert callback.runners == [backend.executor]
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    assert [a.labels["stage"] for a in ledger.attempts] == ["train"] * 2 * STEPS + ["validate"]
+    assert ledger.summary()["shots"] == layer.shots_used > 0
 
 
 def test_errors(tmp_path: Path) -> None:

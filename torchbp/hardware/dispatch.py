@@ -96,12 +96,12 @@ class Dispatcher:
 
     def look(self, tag: str, times: int) -> str | None:
         """The id of the job with this tag; None when it was not there as often as it was looked for."""
-        silent = 0
+        silent = missed = 0
         while True:
             found = self.ask("find", partial(self.service.find, tag))
             if not isinstance(found, Failure):
-                times -= 1
-                if found is not None or times <= 0:
+                missed += 1
+                if found is not None or missed >= times:
                     return found
             elif found.kind not in _NO_ANSWER or silent >= self.patience.retries:
                 raise JobError(
@@ -110,7 +110,7 @@ class Dispatcher:
                 )
             else:
                 silent += 1
-            self.patience.backoff.wait(silent)
+            self.patience.backoff.wait(silent + missed - 1)
 
     def usage(self, job_id: str) -> Usage:
         """What a job took; nothing known where the service doesn't answer."""

@@ -47,7 +47,8 @@ class JobRunner:
         retries: how often a job is sent again, and a question asked again, before giving up.
         timeout: seconds to wait for one job; None waits for as long as it takes.
         poll: seconds between looks at whether a job has begun to run.
-        lookups: how often a job is looked for before it counts as never arrived.
+        lookups: how often a job is looked for before it counts as never arrived; with the default backoff five looks
+            take about ten seconds.
         in_flight: the most jobs at a time.
         retry_cancelled: whether to send a job again that somebody cancelled.
         backoff: how long to wait between retries.
@@ -71,7 +72,7 @@ class JobRunner:
         retries: int = 5,
         timeout: float | None = None,
         poll: float = 10.0,
-        lookups: int = 3,
+        lookups: int = 5,
         in_flight: int = 3,
         retry_cancelled: bool = False,
         backoff: Backoff | None = None,
@@ -231,8 +232,8 @@ class JobRunner:
             size = job.program.shots, job.program.circuits
             estimate = self.budget.price(self.name, None if isinstance(seconds, Failure) else seconds, *size)
             run, content, occurrence = job.key
-            name = hashlib.sha256(f"{run} {content} {occurrence} {number}".encode()).hexdigest()[:16]
-            tag = f"torchbp-{self.ledger.id}-{name}"
+            name = hashlib.sha256(f"{run} {content} {occurrence}".encode()).hexdigest()[:16]
+            tag = f"torchbp-{self.ledger.id}-{name}-{number}"
             attempts.append(
                 Attempt(tag, run, content, occurrence, number, self.name, size[1], size[0], estimate, dict(self.labels))
             )

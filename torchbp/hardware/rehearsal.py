@@ -154,7 +154,7 @@ class RehearsalService:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def _fault(self, tag: str) -> str | None:
-        chance = random.Random(f"{self.seed} {tag.rpartition('-')[2]}")
+        chance = random.Random(f"{self.seed} {tag.split('-', 2)[-1]}")  # without the ledger's name
         return chance.choice(self.faults) if self.faults and chance.random() < self.rate else None
 
     def _job(self, job_id: str, columns: str) -> tuple[Any, ...]:

@@ -82,8 +82,8 @@ class LocalJobGone(BackendError):
 class LocalService:
     """An `Executor` as a service: a job runs in this process when its result is asked for, and dies with it.
 
-    An executor that has a method `reseed(seed)` gets, before each job, a seed made from the job's tag: what it samples
-    depends on the job alone, and a run that was interrupted goes on as if it had not been.
+    An executor that has a method `reseed(seed)` gets, before each job, a seed made from the job, whichever attempt at
+    it this is: a run that was interrupted goes on as if it had not been.
 
     Args:
         executor: a simulator, for which time costs nothing: quantum seconds are 0.
@@ -110,7 +110,7 @@ class LocalService:
             raise LocalJobGone(f"The job {job_id} went with the process that ran it.")
         reseed = getattr(self.executor, "reseed", None)
         if reseed is not None:
-            reseed(int(job_id.rpartition("-")[2], 16) % 2**31)
+            reseed(int(job_id.split("-")[-2], 16) % 2**31)
         return self.executor.run(program)
 
     def status(self, job_id: str) -> str:
