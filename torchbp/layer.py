@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, cast
@@ -12,7 +11,8 @@ from torch import Tensor, nn
 
 from torchbp._torchquantum import QuantumModule
 from torchbp.backends import Backend, resolve_with_noise
-from torchbp.backends.base import COMPLEX, check_capacity, has_values, per_sample_gradients
+from torchbp.backends.base import COMPLEX, check_capacity, per_sample_gradients
+from torchbp.backends.inputs import check_features, check_state
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShotMeter, Shots, measures
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
@@ -355,10 +355,11 @@ class QuantumLayer(QuantumModule):
             raise InputError(
                 f"The circuit has {circuit.n_weights} weights, got weights of shape {tuple(weights.shape)}."
             )
-        start = None if initial_state is None else self._check_state(initial_state)
+        start = None if initial_state is None else check_state(initial_state, circuit, weights)
         if x is None and self._n_features == 0:
             x = weights.new_empty(1 if start is None else len(start), 0)
-        x = self._check_features(x, weights)
+        x = check_features(x, self._n_features, weights)
+        x = (x if self._n_features == self._n_read else x[:, : self._n_read]).to(weights.dtype)
         if start is not None and len(start) != len(x):
             if len(start) != 1:
                 raise InputError(f"initial_state holds {len(start)} states for a batch of {len(x)} samples.")
@@ -366,36 +367,6 @@ class QuantumLayer(QuantumModule):
         if not measures(self.backend):
             check_capacity(circuit.n_wires, len(x), weights.dtype)
         return x, start, weights
-
-    def _check_features(self, x: Tensor | None, weights: Tensor) -> Tensor:
-        wanted = self._n_features
-        if not isinstance(x, Tensor):
-            got = "nothing" if x is None else type(x).__name__
-            raise InputError(f"The circuit needs a tensor of features of shape (batch, {wanted}), got {got}.")
-        if x.ndim != 2 or x.shape[1] != wanted:
-            raise InputError(
-                f"The circuit reads {wanted} features: x must have shape (batch, {wanted}), got {tuple(x.shape)}."
-            )
-        if x.is_complex():
-            raise InputError("Features are angles or amplitudes in real numbers, got a complex tensor.")
-        if x.device != weights.device:
-            raise InputError(f"x is on {x.device}, the layer on {weights.device}: move one with .to().")
-        # A finite sum is the cheap proof; large finite values may overflow it.
-        if has_values(x) and not math.isfinite(x.detach().sum().item()) and not bool(torch.isfinite(x).all()):
-            bad = torch.nonzero(~torch.isfinite(x))[0].tolist()
-            raise InputError(
-                f"x holds NaN or infinity, first at sample {bad[0]}, feature {bad[1]}: check the data and the layer "
-                "before this one (a learning rate too high, a division by zero, a missing value)."
-            )
-        return (x if wanted == self._n_read else x[:, : self._n_read]).to(weights.dtype)
-
-    def _check_state(self, state: Tensor) -> Tensor:
-        size = 2**self.n_wires
-        if self.circuit.n_amplitudes:
-            raise InputError("The circuit encodes amplitudes itself, so it can't start from a given initial_state.")
-        if state.ndim not in (1, 2) or state.shape[-1] != size:
-            raise InputError(f"initial_state must have shape (batch, {size}) or ({size},), got {tuple(state.shape)}.")
-        return state.reshape(-1, size).to(COMPLEX[self.weights.dtype])
 
 
 def _one_sample(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor | None]:

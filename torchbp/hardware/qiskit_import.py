@@ -178,7 +178,7 @@ def angle_terms(value: Any, names: Mapping[str, Parameter]) -> list[Parameter]:
         fits = bool(polynomial) and math.isclose(there, total, rel_tol=1e-9, abs_tol=1e-9)
     except ValueError:
         fits = False
-    terms = []
+    terms: list[Parameter] = []
     for monomial, scale in polynomial.items() if fits else ():
         sources = [known[i] for i in monomial]
         kinds = {source.kind if source else None for source in sources}
