@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import forks
 import pytest
 from coins import Coins
 
 from torchbp.hardware import Ledger
 from torchbp.hardware.rehearsal import RehearsalService
 
-DRIVER = """
-import sys
+PROGRAM = """
 from pathlib import Path
 import torch
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
@@ -29,11 +25,11 @@ from torchbp.hardware.executors import BackendExecutor
 from torchbp.hardware.program import Limit
 from torchbp.hardware.rehearsal import RehearsalService
 
-folder, rate = Path(sys.argv[1]), float(sys.argv[2])
+folder = Path(FOLDER)
 torch.manual_seed(0)
 torch.set_num_threads(1)
 machine = FakeManilaV2()
-service = RehearsalService(BackendExecutor(machine), folder / "service", rate=rate, seed=4, limit=Limit(circuits=12))
+service = RehearsalService(BackendExecutor(machine), folder / "service", rate=RATE, seed=4, limit=Limit(circuits=12))
 runner = JobRunner(service, folder / "ledger.jsonl", run="training", backoff=Backoff(0.0, 0.0), poll=0.001)
 backend = QiskitBackend(runner, shots=64, machine=machine, seed=0)
 layer = QuantumLayer(angle_encoding(2) + hardware_efficient(2, 1), backend=backend)
@@ -55,35 +51,17 @@ print("used", runner.shots_used, flush=True)
 """
 
 
-def train(folder: Path, rate: float, kill_after: int | None = None) -> list[str]:
-    """What the program prints; killed after so many records in its ledger."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(folder), str(rate)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    ledger = folder / "ledger.jsonl"
-    while kill_after is not None and process.poll() is None:
-        if ledger.exists() and ledger.read_bytes().count(b"\n") >= kill_after:
-            os.kill(process.pid, signal.SIGKILL)
-            break
-        time.sleep(0.01)
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == (0 if kill_after is None else -signal.SIGKILL), error
-    return out.splitlines()
+def train(folder: Path, rate: float, kills: Sequence[int] = ()) -> list[str]:
+    """What the program prints that comes to its end."""
+    folder.mkdir()
+    code = PROGRAM.replace("FOLDER", repr(str(folder))).replace("RATE", str(rate))
+    return forks.run(code, folder / "ledger.jsonl", ["qiskit_ibm_runtime.fake_provider", "qiskit_aer"], kills)[-1]
 
 
-def test_training_with_faults_killed_and_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_with_faults_killed_and_resumed(tmp_path: Path) -> None:
     """Oracle: the training that nothing happens to, bit for bit; the service's books for shots, time, what was paid."""
-    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "whole"), "0.0"])
-    exec(DRIVER, {})
-    whole = capsys.readouterr().out.splitlines()
-    (tmp_path / "killed").mkdir()
-    train(tmp_path / "killed", 0.3, kill_after=20)
-    resumed = train(tmp_path / "killed", 0.3)
+    whole = train(tmp_path / "whole", 0.0)
+    resumed = train(tmp_path / "killed", 0.3, kills=[20])
     assert resumed == whole
     assert len(resumed) == 3
     remote = RehearsalService(Coins(), tmp_path / "killed" / "service")

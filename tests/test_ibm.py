@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import qiskit_ibm_runtime
+import torch
 from ibm_stub import CRN, TOKEN, StubClient, machine_on
 from qiskit import ClassicalRegister, QuantumCircuit, transpile
 from qiskit.circuit import Parameter
@@ -20,8 +21,10 @@ from qiskit_ibm_runtime import Batch
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError
 
+from torchbp import QuantumLayer
+from torchbp.circuits import angle_encoding, hardware_efficient
 from torchbp.errors import BackendError, InputError, JobError, JobPendingError
-from torchbp.hardware import Backoff, Budget, Calibration, JobRunner, Ledger, Price, Usage
+from torchbp.hardware import Backoff, Budget, Calibration, JobRunner, Ledger, Price, QiskitBackend, Usage
 from torchbp.hardware.ibm import IBMService
 from torchbp.hardware.program import Program, Pub
 from torchbp.hardware.redaction import chain
@@ -200,6 +203,24 @@ def test_a_batch_and_bills_that_are_not_final() -> None:
     client.job_metadata = lambda job_id: {"usage": {"qpu_charge_time_seconds": 1, "status": "pending"}}
     client.jobs["x"] = {"program_id": "executor", "state": {"status": "Completed"}, "job_tags": []}
     assert service.usage("x") == Usage()
+
+
+def test_a_layer_trains_through_it(tmp_path: Path) -> None:
+    """Oracle: exact values and gradients within eight standard errors of the shots, and device noise of a tenth."""
+    client = StubClient()
+    run = runner(tmp_path, IBMService(machine_on(client)), timeout=None)
+    circuit = angle_encoding(2) + hardware_efficient(2, 1)
+    weights = torch.linspace(0.3, 1.2, circuit.n_weights)
+    x = torch.tensor([[0.4, 0.9]])
+    exact = QuantumLayer(circuit, init=weights)
+    layer = QuantumLayer(circuit, init=weights, backend=QiskitBackend(run, shots=2000, machine=run.service.backend))
+    for each in (exact, layer):
+        each(x).sum().backward()
+    assert (layer(x) - exact(x)).abs().max() < 8 / 2000**0.5 + 0.1
+    assert (layer.weights.grad - exact.weights.grad).abs().max() < 8 / 2000**0.5 + 0.1
+    assert run.account.shots == layer.shots_used
+    assert {a.state for a in run.ledger.attempts} == {"done"}
+    assert len(client.jobs) == run.account.jobs == 4  # readout, forward, backward, forward
 
 
 def test_shots() -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 from coins import Coins, ones, program
 
@@ -521,18 +519,17 @@ def _without(left: list[int], keep: Any) -> None:
     left[0] = saved
 
 
-DRIVER = """
-import sys, time
+PROGRAM = """
 from pathlib import Path
 from coins import Coins, ones, program
 from torchbp.errors import JobError
 from torchbp.hardware import Backoff, JobRunner
 from torchbp.hardware.program import Limit
 from torchbp.hardware.rehearsal import RehearsalService
-folder, jobs = Path(sys.argv[1]), int(sys.argv[2])
+folder = Path(FOLDER)
 service = RehearsalService(Coins(), folder / "service", rate=0.2, seed=5, limit=Limit(circuits=1))
 run = JobRunner(service, folder / "ledger.jsonl", run="r", backoff=Backoff(0.0, 0.0), poll=0.001)
-for i in range(jobs):
+for i in range(JOBS):
     while True:
         try:
             found = run.run(program(0.01 * i, 2.0, shots=100 + i))
@@ -543,26 +540,12 @@ for i in range(jobs):
 """
 
 
-def drive(folder: Path, jobs: int) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    command = [sys.executable, "-c", DRIVER, str(folder), str(jobs)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path})
-
-
 def test_faults_and_kills(tmp_path: Path) -> None:
     """Oracle: the service's books and results: every result once, every shot, nothing twice, whatever was killed."""
-    jobs, seen = 40, 0
-    for more in (6, 10, 8):
-        process = drive(tmp_path, jobs)
-        assert process.stdout is not None
-        seen += more
-        for _ in range(seen):
-            process.stdout.readline()
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-    process = drive(tmp_path, jobs)
-    printed = [line.split() for line in process.communicate(timeout=120)[0].splitlines()]
-    assert process.returncode == 0
+    jobs, path = 60, tmp_path / "ledger.jsonl"
+    code = PROGRAM.replace("FOLDER", repr(str(tmp_path))).replace("JOBS", str(jobs))
+    *_, last = forks.run(code, path, ["coins"], kills=[50, 151, 252])
+    printed = [line.split() for line in last]
     remote = RehearsalService(Coins(), tmp_path / "service")
     books, ledger = remote.books(), Ledger(tmp_path / "ledger.jsonl")
     assert len({b["fault"] for b in books} | {None}) > 4

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 
 from torchbp.errors import InputError, LedgerError
@@ -155,10 +153,9 @@ def test_what_json_can_not_hold(tmp_path: Path) -> None:
 
 
 WRITER = """
-import sys
 from torchbp.hardware import Attempt, Ledger
-book, name = Ledger(sys.argv[1]), sys.argv[2]
-for i in range(int(sys.argv[3])):
+book, name = Ledger(PATH), "abc"[number]
+for i in range(COUNT):
     tag = f"{name}-{i}"
     book.plan([Attempt(tag, name, tag, 0, 1, "m", 1, 10)])
     book.record(tag, "submitted", job_id=tag)
@@ -167,18 +164,14 @@ for i in range(int(sys.argv[3])):
 """
 
 
-def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WRITER, str(path), name, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def writer(path: Path, count: int) -> str:
+    return WRITER.replace("PATH", repr(str(path))).replace("COUNT", str(count))
 
 
 def test_processes_share_a_ledger(tmp_path: Path) -> None:
     """Oracle: three writers at once, each of whose records is there once."""
     path = tmp_path / "ledger.jsonl"
-    processes = [writer(path, name, 40) for name in "abc"]
-    assert [p.wait(60) for p in processes] == [0, 0, 0]
-    for process in processes:
-        process.communicate()
+    forks.run(writer(path, 40), path, at_once=3)
     counts = Counter(a.run for a in Ledger(path).attempts if a.state == "done")
     assert counts == {"a": 40, "b": 40, "c": 40}
     assert len(path.read_text().splitlines()) == 1 + 3 * 3 * 40
@@ -187,16 +180,13 @@ def test_processes_share_a_ledger(tmp_path: Path) -> None:
 def test_what_a_killed_process_said_is_there(tmp_path: Path) -> None:
     """Oracle: what it printed after each record; killed (SIGKILL) in the middle, the next one goes on."""
     path = tmp_path / "ledger.jsonl"
-    process = writer(path, "a", 100_000)
-    assert process.stdout is not None
-    said = [process.stdout.readline().strip() for _ in range(30)]
-    os.kill(process.pid, signal.SIGKILL)
-    said += process.communicate()[0].split()
+    said, after = forks.run(writer(path, 60), path, kills=[100])
     book = Ledger(path)
-    assert {a.tag for a in book.attempts if a.state == "done"} >= set(said[:-1])
-    assert len(book.attempts) <= len(said) + 1
-    book.plan([attempt("after")])
-    assert Ledger(path).attempts[-1].tag == "after"
+    done = [a.tag for a in book.attempts if a.state == "done"]
+    assert set(done) >= {*said, *after}
+    assert 30 < len(said) < 60
+    assert sum(a.run == "a" for a in book.attempts) <= len(said) + 2
+    assert after == [f"b-{i}" for i in range(60)]
 
 
 def history(folder: Path) -> Ledger:
