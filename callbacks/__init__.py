@@ -10,6 +10,7 @@ from torchbp.callbacks.plateau_guard import PlateauGuard
 from torchbp.callbacks.plateau_stopping import PlateauStopping
 from torchbp.callbacks.remedy import Remedy
 from torchbp.callbacks.shot_budget import ShotBudget
+from torchbp.callbacks.shot_ledger import ShotLedger
 
 __all__ = [
     "AdaptiveShots",
@@ -22,4 +23,5 @@ __all__ = [
     "PlateauStopping",
     "Remedy",
     "ShotBudget",
+    "ShotLedger",
 ]

@@ -48,3 +48,14 @@ def test_will_it_train(capsys: pytest.CaptureFixture[str]) -> None:
     }
     printed = capsys.readouterr().out
     assert all(f"{name}: {scan.verdict}" in printed for name, scan in scans.items())
+
+
+def test_train_here_run_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every backend stands in the table; mitigation takes away most of the noise's bias; the picture is drawn."""
+    picture = tmp_path / "there.png"
+    example = load("train_here_run_there")
+    comparison = example.main("fake_manila", shots=2000, points=20, steps=100, picture=picture)
+    printed = capsys.readouterr().out
+    assert all(f"| {name} " in printed for name in ("shots", "noisy", "readout", "zne", "readout+zne"))
+    assert comparison["readout+zne"].bias(comparison.ideal) < 0.7 * comparison["noisy"].bias(comparison.ideal)
+    assert picture.stat().st_size > 10_000

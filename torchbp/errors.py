@@ -46,3 +46,19 @@ class BackendError(TorchBPError, RuntimeError):
 
 class MissingDependencyError(TorchBPError, ImportError):
     """A package that this feature needs and that is not installed."""
+
+
+class LedgerError(TorchBPError, RuntimeError):
+    """A record of jobs that cannot be read, or a record that contradicts the ones before it."""
+
+
+class BudgetExceededError(TorchBPError, RuntimeError):
+    """Jobs that would cost more than is left; none of them was sent."""
+
+
+class JobError(BackendError):
+    """A job that failed, was cancelled, or could not be sent; what was paid for before is kept."""
+
+
+class JobPendingError(BackendError):
+    """A job that is still queued or running; asking for it again waits on, and sends nothing."""

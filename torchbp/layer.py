@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, cast
@@ -11,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from torchbp._torchquantum import QuantumModule
-from torchbp.backends import Backend, resolve_backend
-from torchbp.backends.base import COMPLEX, check_capacity, has_values, per_sample_gradients
-from torchbp.backends.density import DensityMatrixBackend
+from torchbp.backends import Backend, resolve_with_noise
+from torchbp.backends.base import COMPLEX, check_capacity, per_sample_gradients
+from torchbp.backends.inputs import check_features, check_state
 from torchbp.backends.noise import NoiseModel
-from torchbp.backends.shots import Sampler, ShotMeter, Shots
+from torchbp.backends.shots import Sampler, ShotMeter, Shots, measures
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
-from torchbp.errors import BackendError, CircuitError, InputError
+from torchbp.errors import CircuitError, InputError
 from torchbp.sharing import SharedWeights, values_at
 from torchbp.translation import translate
 
@@ -83,17 +82,20 @@ class QuantumLayer(QuantumModule):
             )
         measured = local_z(circuit.n_wires) if observables is None else observables
         self.observables = as_observables(measured, circuit.n_wires)
-        self._pure, self.backend, self.noise = _with_noise(resolve_backend(backend), noise)
+        self._pure, self.backend, self.noise = resolve_with_noise(backend, noise)
         # An attribute of the module, where those who restore random states look for generators.
         self.backend_generator = getattr(self.backend, "generator", None)
-        check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
+        if not measures(self.backend):
+            check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
         weights = initialize(init, circuit, generator)
         self.circuit = circuit.freeze()
         self.n_wires = circuit.n_wires
         self._n_features = self._n_read = circuit.n_features  # a translated module may take more than it reads
         self._shared: SharedWeights | None = None
         self.register_parameter("weights", nn.Parameter(weights))
-        self.shots = shots
+        self._shots: int | None = None
+        if shots is not None or not measures(self.backend):
+            self.shots = shots
         seed = torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu")
         self.shot_generator = torch.Generator().manual_seed(int(seed))
         self._meter = ShotMeter()
@@ -253,19 +255,28 @@ class QuantumLayer(QuantumModule):
 
     @property
     def shots(self) -> int | None:
-        """Shots for each circuit and measurement group; None for exact expectation values."""
-        return self._shots
+        """Shots for each circuit and measurement group; None for exact expectation values.
+
+        A backend that measures by itself, as a machine does, has its own, which this shows and sets.
+        """
+        return self.backend.shots if measures(self.backend) else self._shots
 
     @shots.setter
     def shots(self, shots: int | None) -> None:
         if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
             raise InputError(f"shots is a whole number of at least 1, or None for exact values; got {shots!r}.")
-        self._shots = shots
+        if measures(self.backend):
+            self.backend.shots = shots
+        else:
+            self._shots = shots
 
     @property
     def shots_used(self) -> int:
-        """All shots spent so far: samples x circuits x measurement groups, forward and backward, probes included."""
-        return self._meter.used
+        """All shots spent so far: samples x circuits x measurement groups, forward and backward, probes included.
+
+        Those of a machine are all that its backend has spent, for whichever layer.
+        """
+        return self._meter.used + int(getattr(self.backend, "shots_used", 0))
 
     @contextmanager
     def shots_at(self, shots: int | None) -> Iterator[None]:
@@ -290,6 +301,22 @@ class QuantumLayer(QuantumModule):
         finally:
             self.noise, self.backend = noise, backend
 
+    def to_backend(self, backend: str | Backend, *, shots: int | None = None) -> QuantumLayer:
+        """Run on another backend from here on, with the same weights and without the noise model of the one before.
+
+        Returns the layer itself: `copy.deepcopy(layer).to_backend(...)` leaves this one as it is. Arguments as for
+        `QuantumLayer`, such as `torchbp.hardware.QiskitBackend("fake_manila")`, which has its own shots.
+        """
+        before = self.shots_used
+        self._pure, self.backend, self.noise = resolve_with_noise(backend, None)
+        self._meter.used += (
+            before - self.shots_used
+        )  # what others spent stays counted, what this one did before does not
+        self.backend_generator = getattr(self.backend, "generator", None)
+        if shots is not None or not measures(self.backend):
+            self.shots = shots
+        return self
+
     @property
     def weight_places(self) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
         """Where the weights are: parameters, each with the elements it lends and their indices in `weights`."""
@@ -309,7 +336,7 @@ class QuantumLayer(QuantumModule):
         return f"{self.circuit}, observables={len(self.observables)}, backend={self.backend.name!r}{shots}"
 
     def _expectations(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:
-        if self.shots is None:
+        if self.shots is None or measures(self.backend):
             return self.backend.expectations(self.circuit, self.observables, x, weights, start)
         if self._sampler is None:
             self._sampler = Sampler(self.circuit, self.observables)
@@ -334,58 +361,18 @@ class QuantumLayer(QuantumModule):
             raise InputError(
                 f"The circuit has {circuit.n_weights} weights, got weights of shape {tuple(weights.shape)}."
             )
-        start = None if initial_state is None else self._check_state(initial_state)
+        start = None if initial_state is None else check_state(initial_state, circuit, weights)
         if x is None and self._n_features == 0:
             x = weights.new_empty(1 if start is None else len(start), 0)
-        x = self._check_features(x, weights)
+        x = check_features(x, self._n_features, weights)
+        x = (x if self._n_features == self._n_read else x[:, : self._n_read]).to(weights.dtype)
         if start is not None and len(start) != len(x):
             if len(start) != 1:
                 raise InputError(f"initial_state holds {len(start)} states for a batch of {len(x)} samples.")
             start = start.expand(len(x), -1)
-        check_capacity(circuit.n_wires, len(x), weights.dtype)
+        if not measures(self.backend):
+            check_capacity(circuit.n_wires, len(x), weights.dtype)
         return x, start, weights
-
-    def _check_features(self, x: Tensor | None, weights: Tensor) -> Tensor:
-        wanted = self._n_features
-        if not isinstance(x, Tensor):
-            got = "nothing" if x is None else type(x).__name__
-            raise InputError(f"The circuit needs a tensor of features of shape (batch, {wanted}), got {got}.")
-        if x.ndim != 2 or x.shape[1] != wanted:
-            raise InputError(
-                f"The circuit reads {wanted} features: x must have shape (batch, {wanted}), got {tuple(x.shape)}."
-            )
-        if x.is_complex():
-            raise InputError("Features are angles or amplitudes in real numbers, got a complex tensor.")
-        if x.device != weights.device:
-            raise InputError(f"x is on {x.device}, the layer on {weights.device}: move one with .to().")
-        # A finite sum is the cheap proof; large finite values may overflow it.
-        if has_values(x) and not math.isfinite(x.detach().sum().item()) and not bool(torch.isfinite(x).all()):
-            bad = torch.nonzero(~torch.isfinite(x))[0].tolist()
-            raise InputError(
-                f"x holds NaN or infinity, first at sample {bad[0]}, feature {bad[1]}: check the data and the layer "
-                "before this one (a learning rate too high, a division by zero, a missing value)."
-            )
-        return (x if wanted == self._n_read else x[:, : self._n_read]).to(weights.dtype)
-
-    def _check_state(self, state: Tensor) -> Tensor:
-        size = 2**self.n_wires
-        if self.circuit.n_amplitudes:
-            raise InputError("The circuit encodes amplitudes itself, so it can't start from a given initial_state.")
-        if state.ndim not in (1, 2) or state.shape[-1] != size:
-            raise InputError(f"initial_state must have shape (batch, {size}) or ({size},), got {tuple(state.shape)}.")
-        return state.reshape(-1, size).to(COMPLEX[self.weights.dtype])
-
-
-def _with_noise(backend: Backend, noise: NoiseModel | None) -> tuple[Backend, Backend, NoiseModel | None]:
-    """The backend without noise, the one that runs, and the noise."""
-    own = getattr(backend, "noise", None)
-    if own is None:
-        return backend, backend if noise is None else DensityMatrixBackend(noise), noise
-    if noise is not None:
-        raise BackendError(
-            f"The backend {backend.name!r} has a noise model of its own: give noise= or such a backend, not both."
-        )
-    return resolve_backend("fused"), backend, own
 
 
 def _one_sample(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor | None]:

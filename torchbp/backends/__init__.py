@@ -6,6 +6,7 @@ from torchbp.backends.base import Backend
 from torchbp.backends.density import DensityMatrixBackend
 from torchbp.backends.fused import FusedBackend
 from torchbp.backends.noise import NoiseModel
+from torchbp.backends.shots import measures
 from torchbp.backends.torchquantum import TorchQuantumBackend
 from torchbp.backends.trajectories import TrajectoryBackend
 from torchbp.errors import BackendError, UnknownNameError
@@ -19,6 +20,7 @@ __all__ = [
     "TorchQuantumBackend",
     "TrajectoryBackend",
     "resolve_backend",
+    "resolve_with_noise",
 ]
 
 BACKENDS: dict[str, Callable[[], Backend]] = {
@@ -45,3 +47,20 @@ def resolve_backend(backend: str | Backend) -> Backend:
             f"methods `expectations` and `states`; got {backend!r}."
         )
     return backend
+
+
+def resolve_with_noise(backend: str | Backend, noise: NoiseModel | None) -> tuple[Backend, Backend, NoiseModel | None]:
+    """The backend without noise, the one that runs, and the noise.
+
+    Raises:
+        BackendError: both the backend and `noise` have noise.
+    """
+    found = resolve_backend(backend)
+    own = getattr(found, "noise", None)
+    if noise is not None and (own is not None or measures(found)):
+        raise BackendError(
+            f"The backend {found.name!r} has a noise model of its own: give noise= or such a backend, not both."
+        )
+    if own is None:
+        return found, found if noise is None else DensityMatrixBackend(noise), noise
+    return resolve_backend("fused"), found, own

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from torchbp.backends.angles import AngleMap
 from torchbp.backends.base import Backend, initial_states
 from torchbp.circuits import Circuit, PauliSum, constant, weight
-from torchbp.circuits.grouping import MeasurementGroup, group_qubit_wise
+from torchbp.circuits.grouping import Grouping, MeasurementGroup, group_qubit_wise
 from torchbp.errors import BackendError
 
 # Numbers simulated at once: bounds the memory of the many circuits of a gradient.
@@ -34,9 +34,12 @@ class ShotMeter:
 
 @dataclass(frozen=True)
 class Shots:
-    """How to measure: shots for each circuit and group, the source of the outcomes, and who counts."""
+    """How to measure: shots for each circuit and group, the source of the outcomes, and who counts.
 
-    number: int
+    `number` is None for exact values of a `MeasuringBackend` that has them.
+    """
+
+    number: int | None
     generator: torch.Generator
     meter: ShotMeter
 
@@ -56,6 +59,52 @@ class NoisyBackend(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Expectation values as a machine measured them, for N circuits and M observables.
+
+    Attributes:
+        values: (N, M) float64.
+        covariance: (N, M, M) float64, of one shot for each circuit and measurement setting: observables read in the
+            same shots are correlated. That of the values is this / shots.
+        shots: for each circuit and setting; None for exact values.
+    """
+
+    values: Tensor
+    covariance: Tensor
+    shots: int | None
+
+    @property
+    def standard_errors(self) -> Tensor:
+        """(N, M): of the values; zero where they are exact."""
+        if self.shots is None:
+            return torch.zeros_like(self.values)
+        return (self.covariance.diagonal(dim1=1, dim2=2).clamp_min(0.0) / self.shots).sqrt()
+
+
+class MeasuringBackend(Protocol):
+    """A backend that draws outcomes itself, as a machine does, and counts its shots."""
+
+    shots: int | None
+    shots_used: int
+
+    def measure(
+        self,
+        circuit: Circuit,
+        grouping: Grouping,
+        angles: Tensor,
+        initial_state: Tensor | None,
+        shots: int | None,
+    ) -> Estimates:
+        """Estimates for the angles (N, S) of all rotations in `circuit.elementary`."""
+        ...
+
+
+def measures(backend: object) -> TypeGuard[MeasuringBackend]:
+    """Whether it is a `MeasuringBackend`."""
+    return hasattr(backend, "measure")
+
+
 class Sampler:
     """Sampled expectation values of one circuit's observables, differentiable by the parameter-shift rule.
 
@@ -65,10 +114,7 @@ class Sampler:
     def __init__(self, circuit: Circuit, observables: Sequence[PauliSum]) -> None:
         self.circuit = circuit
         self.grouping = group_qubit_wise(observables)
-        self._values = [
-            _signs(group) @ coefficients.T
-            for group, coefficients in zip(self.grouping.groups, self.grouping.coefficients, strict=True)
-        ]
+        self._values: list[np.ndarray] | None = None  # tables of 2^m, which a machine has no use for
         self.unrolled = _unroll(circuit)
         rotations = [(step, step.angle) for step in circuit.elementary if step.angle is not None]
         self.rules = [step.gate.rotation(len(step.wires)).shift_rule for step, _ in rotations]
@@ -117,6 +163,9 @@ class Sampler:
 
     def outcome_values(self, device: torch.device) -> list[Tensor]:
         """For each group (2^m, M): what an outcome contributes to each observable."""
+        if self._values is None:
+            groups = zip(self.grouping.groups, self.grouping.coefficients, strict=True)
+            self._values = [_signs(group) @ coefficients.T for group, coefficients in groups]
         return [torch.as_tensor(values, device=device) for values in self._values]
 
     def sample(self, backend: Backend, angles: Tensor, start: Tensor | None, shots: Shots) -> Tensor:
@@ -124,6 +173,9 @@ class Sampler:
         constants = torch.as_tensor(self.grouping.constants, device=angles.device).to(angles.dtype)
         if not self.grouping.groups:  # nothing but the identity: nothing to measure
             return constants.repeat(len(angles), 1)
+        if measures(backend):
+            return backend.measure(self.circuit, self.grouping, angles, start, shots.number).values.to(angles)
+        assert shots.number is not None
         values = self.outcome_values(angles.device)
         parts = []
         for distributions in self.outcome_probabilities(backend, angles, start):

@@ -103,6 +103,42 @@ class Circuit:
         self._tokens: dict[object, int] = {}
         self._frozen = False
 
+    @classmethod
+    def of(
+        cls,
+        n_wires: int,
+        operations: Iterable[Operation],
+        layers: Sequence[str] = (),
+        n_weights: int = 0,
+        n_amplitudes: int = 0,
+    ) -> Circuit:
+        """A circuit of operations whose weights and layers have their indices already.
+
+        Args:
+            n_wires: number of wires.
+            operations: in the order they are applied.
+            layers: names, which the operations' `layer` is an index into.
+            n_weights: number of weights, used or not.
+            n_amplitudes: features that the initial state encodes, as in `encode_amplitudes`.
+
+        Raises:
+            CircuitError: wires, angles, weights or layers do not fit.
+        """
+        out = cls(n_wires)
+        if n_amplitudes:
+            out.encode_amplitudes(n_amplitudes)
+        out.n_weights, out._layer_names = n_weights, list(layers)
+        for op in operations:
+            _check_counts(op.gate, out._check_wires(op.gate.name, op.wires), op.parameters)
+            used = [p.indices[0] for p in op.parameters if p.kind == "weight"]
+            if not all(0 <= i < n_weights for i in used) or (op.layer is not None and op.layer >= len(layers)):
+                raise CircuitError(
+                    f"{op} uses weights {used} and layer {op.layer}; the circuit has {n_weights} weights and "
+                    f"{len(layers)} layers."
+                )
+            out._operations.append(op)
+        return out
+
     def append(
         self,
         name: str,
@@ -129,10 +165,7 @@ class Circuit:
         """
         self._check_open()
         row, on = _resolve(name, unitary), self._check_wires(name, wires)
-        if row.n_wires is not None and len(on) != row.n_wires:
-            raise CircuitError(f"Gate {name!r} acts on {row.n_wires} wires, got {len(on)}: {list(on)}.")
-        if len(parameters) != row.n_params:
-            raise CircuitError(f"Gate {name!r} takes {row.n_params} angles, got {len(parameters)}.")
+        _check_counts(row, on, parameters)
         bound = [as_parameter(p) for p in parameters]
         matrix = None if unitary is None else _check_unitary(unitary, len(on))
         layer = len(self._layer_names) - 1 if self._layer_names else None
@@ -316,6 +349,13 @@ class Circuit:
 
 
 QUBIT_UNITARY = Gate("qubitunitary", None)
+
+
+def _check_counts(row: Gate, wires: Sequence[int], parameters: Sequence[object]) -> None:
+    if row.n_wires is not None and len(wires) != row.n_wires:
+        raise CircuitError(f"Gate {row.name!r} acts on {row.n_wires} wires, got {len(wires)}: {list(wires)}.")
+    if len(parameters) != row.n_params:
+        raise CircuitError(f"Gate {row.name!r} takes {row.n_params} angles, got {len(parameters)}.")
 
 
 def _resolve(name: str, unitary: Matrix | None) -> Gate:

@@ -1,4 +1,7 @@
-"""What finite shots would do to a gradient, computed exactly: the source `shots`. No sampling."""
+"""What finite shots do to a gradient: the source `shots`.
+
+On a simulator computed exactly, without sampling; on a machine measured: from the spread of its shots.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchbp.backends.base import Backend, initial_states
-from torchbp.backends.shots import Sampler, ShiftedCircuits
+from torchbp.backends.shots import Sampler, ShiftedCircuits, measures
 from torchbp.errors import InputError
 from torchbp.gradients.stats import RESOLVED
 from torchbp.layer import QuantumLayer
@@ -22,7 +25,7 @@ class ShotNoise:
     """The parameter-shift gradient of a loss and its shot noise, for each weight.
 
     Attributes:
-        gradient: (P,) exact, dL/dw.
+        gradient: (P,) dL/dw; exact on a simulator, an estimate on a machine.
         single_shot_variance: (P,) variance of its estimate from one shot for each circuit and measurement group; from
             S shots it is this / S. The noise of the forward pass in the cotangent is not in it.
     """
@@ -42,6 +45,8 @@ class ShotNoise:
 
 def shot_noise(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> ShotNoise:
     """Gradient and shot noise of sum_bm cotangent[b, m] y[b, m], from the exact outcome distributions.
+
+    On a machine (`torchbp.hardware.QiskitBackend`) every circuit is run, at the layer's shots, and both are measured.
 
     A weight turns rotations s at rates r_s, with shift rules of terms (c, d). Its estimate is the sum over s, terms and
     samples b of r_s c f_b(t_s + d), where f_b is one circuit's average over its shots of sum_m cotangent[b, m] O_m.
@@ -90,6 +95,11 @@ def outcome_moments(
         start: (N, 2^n) initial states, or None.
         cotangent: (N, M) float64.
     """
+    if measures(backend):
+        seen = backend.measure(sampler.circuit, sampler.grouping, angles, start, backend.shots)
+        every = cotangent.to(seen.values)
+        variance = torch.einsum("nm,nmk,nk->n", every, seen.covariance, every)
+        return (every * seen.values).sum(1), variance.clamp_min(0.0)
     values = sampler.outcome_values(angles.device)
     constants = torch.as_tensor(sampler.grouping.constants, device=angles.device)
     if not sampler.grouping.groups:  # nothing but the identity: nothing to measure

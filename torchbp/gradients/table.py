@@ -26,10 +26,10 @@ def layer_table(layers: Iterable[LayerSummary]) -> str:
         )
         for layer in sorted(layers, key=lambda layer: layer.kind != "quantum")
     ]
-    return _markdown(_NAMES, rows, text_columns=2)
+    return markdown(_NAMES, rows, text_columns=2)
 
 
-def _markdown(names: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int) -> str:
+def markdown(names: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int) -> str:
     """A table whose first columns are text (left) and the others numbers (right)."""
     widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
     sides = ["<" if i < text_columns else ">" for i in range(len(names))]
