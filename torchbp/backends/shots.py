@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchbp.backends.alike import Alike
 from torchbp.backends.angles import AngleMap
 from torchbp.backends.base import Backend, initial_states
-from torchbp.circuits import Circuit, PauliSum, constant, weight
+from torchbp.circuits import Circuit, PauliSum, constant
 from torchbp.circuits.grouping import Grouping, MeasurementGroup, group_qubit_wise
 from torchbp.errors import BackendError
 
@@ -115,7 +116,7 @@ class Sampler:
         self.circuit = circuit
         self.grouping = group_qubit_wise(observables)
         self._values: list[np.ndarray] | None = None  # tables of 2^m, which a machine has no use for
-        self.unrolled = _unroll(circuit)
+        self._alike = Alike(circuit)
         rotations = [(step, step.angle) for step in circuit.elementary if step.angle is not None]
         self.rules = [step.gate.rotation(len(step.wires)).shift_rule for step, _ in rotations]
         self.kinds = [angle.kind for _, angle in rotations]
@@ -155,10 +156,10 @@ class Sampler:
         for i in range(0, len(angles), step):
             chunk = angles[i : i + step]
             first = None if start is None else start[i : i + step]
-            if noisy is not None:  # noise belongs to the gates as they were written, which unrolling takes apart
+            if noisy is not None:  # noise belongs to the gates as they were written, and may follow any of them
                 yield noisy.outcome_probabilities(self.circuit, chunk, first, self.grouping.groups)
             else:
-                states = backend.states(self.unrolled, chunk[:, :0], chunk, first)
+                states = self._alike.states(backend, chunk, first)
                 yield [_distribution(states, self.circuit.n_wires, group) for group in self.grouping.groups]
 
     def outcome_values(self, device: torch.device) -> list[Tensor]:
@@ -245,17 +246,6 @@ class ShiftedCircuits:
 
 
 _ZERO = constant(0.0)
-
-
-def _unroll(circuit: Circuit) -> Circuit:
-    """The same gates, the angle of every rotation a weight of its own."""
-    out = Circuit(circuit.n_wires)
-    for step in circuit.elementary:
-        if step.angle is None:
-            out.append("qubitunitary", step.wires, unitary=step.matrix)
-        else:
-            out.append(step.gate.name, step.wires, weight())
-    return out.freeze()
 
 
 def _distribution(states: Tensor, n_wires: int, group: MeasurementGroup) -> Tensor:
