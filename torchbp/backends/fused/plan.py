@@ -60,9 +60,9 @@ class Plan:
             if diagonal := _of("diagonal", level):
                 self._gather(moves, self.exit)
                 gates = [op for block in diagonal for op in block.ops]
-                self.steps.append(Phases(len(self.steps), gates, self.exit, dtype, device))
+                self.steps.append(Phases(gates, self.exit, dtype, device))
                 moves = []
-        self._gather(moves, self.exit)
+        self.closing = tuple(moves)  # the readout carries them out, or does without
         self.groups = [BlockGroup(k, blocks, dtype, device) for (k, _), blocks in self._members.items()]
         del self._members, self._gathers
         self.start: Tensor | None = None
@@ -79,12 +79,16 @@ class Plan:
 
     def values(self, matrices: Sequence[Tensor], shared: Tensor, own: Tensor) -> Values:
         """The numbers of one evaluation; `matrices` are those of `build`."""
-        coefficients = {
-            step.number: step.coefficients(shared, own)
-            for step in self.steps[self.first :]
-            if isinstance(step, Phases) and step.trainable
-        }
+        coefficients: dict[object, Tensor] = {}
+        for step in self.steps[self.first :]:
+            if isinstance(step, Phases):
+                coefficients |= step.coefficients(shared, own)
         return Values(matrices[: len(self.groups)], coefficients)
+
+    def close(self) -> list[Step]:
+        """The step, if any, that carries out the permutations at the end of the circuit."""
+        index = gather_index(self.closing, self.exit, self.exit)
+        return [] if index is None else [Gather(index, self.exit, self.device)]
 
     def _constant_prefix(self) -> Tensor:
         """|0...0> behind the leading steps without parameters, as one column (or row)."""
@@ -98,7 +102,7 @@ class Plan:
                 break
             state = step.apply(state, values, Scratch(enabled=False))
             self.first += 1
-        return state
+        return self.exit.matrix(state)
 
     def _gather(self, moves: Sequence[Op], new: Layout) -> None:
         """Carry out the permutations and the change of order in one step. Equal steps share their index."""
@@ -106,7 +110,7 @@ class Plan:
         key = signature, self.exit, new
         if key not in self._gathers:
             index = gather_index(moves, self.exit, new)
-            self._gathers[key] = None if index is None else Gather(index, new.batch_last, self.device)
+            self._gathers[key] = None if index is None else Gather(index, new, self.device)
         gather = self._gathers[key]
         if gather is not None:
             self.steps.append(gather)

@@ -75,8 +75,8 @@ class Program:
 
     def _readout(self, plan: Plan) -> Readout:
         if self.observables is None:
-            return States(plan.exit)
-        return Expectations(self.observables, plan.exit, plan.dtype, plan.device)
+            return States(plan)
+        return Expectations(self.observables, plan)
 
 
 def default_block_wires(n_wires: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,21 +13,33 @@ from torch import Tensor
 if TYPE_CHECKING:
     from torchbp.backends.fused.dense import BlockGroup
 
+SMALL = 2**15  # amplitudes up to which a fresh tensor is as good as a used one
+
 
 class Values:
-    """The numbers of one evaluation: the matrices of each group of blocks, and each phase step's coefficients.
+    """The numbers of one evaluation: the matrices of each group of blocks, and the coefficients of phases.
 
-    A step runs backwards on the adjoint matrices and the negative angles.
+    A step U runs on them in three ways: forward, as its transpose (the same numbers, matrices transposed), and as its
+    inverse (adjoint matrices, conjugate phases).
     """
 
-    def __init__(self, products: Sequence[Tensor], coefficients: dict[int, Tensor], backwards: bool = False) -> None:
+    def __init__(
+        self,
+        products: Sequence[Tensor],
+        coefficients: Mapping[object, Tensor],
+        backwards: bool = False,
+        inverted: bool = False,
+    ) -> None:
         self.matrices = [product.unbind() for product in products]
-        self.coefficients, self.backwards = coefficients, backwards
+        self.coefficients, self.backwards, self.inverted = coefficients, backwards, inverted
         self._products = products
+
+    def transpose(self) -> Values:
+        return Values([product.mT for product in self._products], self.coefficients, backwards=True)
 
     def inverse(self) -> Values:
         adjoint = [product.mH.resolve_conj().contiguous() for product in self._products]
-        return Values(adjoint, {number: -c for number, c in self.coefficients.items()}, backwards=True)
+        return Values(adjoint, self.coefficients, backwards=True, inverted=True)
 
 
 class Scratch:
@@ -41,13 +53,15 @@ class Scratch:
         self._free: list[Tensor] = []
 
     def take(self, like: Tensor) -> Tensor | None:
-        """A buffer to write a state like this one to; None where each operation must make its own result."""
-        if not self.enabled:
+        """A buffer to write a state of this size to; None where the operation may as well make its own result."""
+        if not self.enabled or like.numel() <= SMALL:
             return None
-        return self._free.pop() if self._free else torch.empty_like(like)
+        if self._free and self._free[-1].numel() == like.numel():
+            return self._free.pop()
+        return torch.empty_like(like)
 
     def give(self, buffer: Tensor) -> None:
-        if self.enabled:
+        if self.enabled and buffer.numel() > SMALL:
             self._free.append(buffer)
 
 
@@ -76,7 +90,7 @@ class Gradients:
         """Add the angles in dense blocks, once all reduced matrices are there."""
         for g, (group, after) in enumerate(zip(groups, behind, strict=True)):
             if self.shared is not None and group.trainable:
-                reduced = [self.reduced[g, i] for i in range(group.grid[2])]
+                reduced = torch.stack([self.reduced[g, i] for i in range(group.grid[2])])
                 (group.gradient_per_sample if self.per_sample else group.gradient)(reduced, after, self.shared)
 
     @property
@@ -85,7 +99,10 @@ class Gradients:
 
 
 class Step(ABC):
-    """One operation on a whole batch of states."""
+    """One operation on a whole batch of states.
+
+    States are contiguous memory in the step's layout; each step takes them in whatever shape they come.
+    """
 
     uses_shared: bool
     uses_own: bool
@@ -99,5 +116,5 @@ class Step(ABC):
         """The new states, in another tensor than the given one."""
 
     @abstractmethod
-    def collect(self, psi: Tensor, lam: Tensor, gradients: Gradients) -> None:
-        """Add this step's part of the gradient; `psi` and `lam` = d(loss)/d(psi) are those behind the step."""
+    def collect(self, psi: Tensor, kappa: Tensor, gradients: Gradients) -> None:
+        """Add this step's part of the gradient; `psi` and `kappa` are those behind the step."""
