@@ -18,8 +18,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import Function, forward_ad
 
+from torchbp.backends.base import full_precision
 from torchbp.backends.fused.plan import Plan
 from torchbp.backends.fused.program import Program
 from torchbp.backends.fused.readout import Readout
@@ -67,7 +69,9 @@ class Evaluate(Function):
             return (None,) * 5
         needs = tuple(ctx.needs_input_grad[2:])
         collect = ctx.program.collect if needs[0] else None
-        found = list(_adjoint(ctx.program, needs, collect is not None, cotangent, *ctx.saved_tensors))
+        plain_backward = not torch.is_grad_enabled() and peek_interpreter_stack() is None
+        adjoint = Adjoint.forward if plain_backward else _adjoint  # nobody watches: a function that is only called
+        found = list(adjoint(ctx.program, needs, collect is not None, cotangent, *ctx.saved_tensors))
         if collect is not None:
             collect(found[0])
             found[0] = found[0].sum(0)
@@ -97,7 +101,7 @@ class Adjoint(Function):
 
         With `per_sample`, that of the shared angles is (B, P). `kept` is what `Evaluate` left, if it did.
         """
-        with torch.autocast(own.device.type, enabled=False):
+        with full_precision(own.device):
             plan, readout = program.prepare(shared, own, start)
             count = 2 * len(plan.groups)
             matrices = kept[:count] if kept else plan.build(shared)

@@ -16,7 +16,8 @@ from torchbp.backends.fused.lowering import Op
 from torchbp.backends.fused.phases import Phases
 from torchbp.backends.fused.steps import Scratch, Step, Values
 
-MIN_INNER = 16  # matrix products narrower than this run at a fraction of the machine's speed
+MIN_PANEL = 128  # batched matrix products on fewer numbers each run at a fraction of the machine's speed
+SMALLEST_BATCH = 16  # or nearly, of those that stand last
 
 
 class Plan:
@@ -151,5 +152,7 @@ def _awkward(layout: Layout, blocks: Sequence[Block]) -> tuple[int, int]:
         places = sorted(layout.order.index(wire) for wire in block.wires)
         behind = layout.n_wires - 1 - places[-1]
         apart += places[-1] - places[0] >= len(places)
-        narrow += not layout.batch_last and 1 < 2**behind < MIN_INNER
+        whole = places[0] == 0 if layout.batch_last else behind == 0
+        panel = 2 ** (behind + len(places)) * (SMALLEST_BATCH if layout.batch_last else 1)
+        narrow += not whole and panel < MIN_PANEL
     return apart, narrow
