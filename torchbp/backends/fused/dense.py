@@ -182,12 +182,13 @@ class Dense(Step):
 def _multiply(matrix: Tensor, states: Tensor, site: Site, scratch: Scratch) -> Tensor:
     source = states.reshape(site.shape)
     out = scratch.take(source)
-    out = None if out is None else out.view(source.shape)
+    if out is not None:
+        out = out.view(source.shape)
     if site.end == "left":
         return torch.mm(matrix, source, out=out)
     if site.end == "right":
         return torch.mm(source, matrix.T, out=out)
-    return torch.bmm(matrix.expand(len(source), -1, -1), source, out=out)
+    return torch.bmm(matrix.expand(source.shape[0], -1, -1), source, out=out)
 
 
 def _reduce(psi: Tensor, kappa: Tensor, site: Site) -> Tensor:
@@ -197,7 +198,7 @@ def _reduce(psi: Tensor, kappa: Tensor, site: Site) -> Tensor:
         return torch.mm(a, b.T)
     if site.end == "right":
         return torch.mm(a.T, b)
-    if len(a) == 1:
+    if a.shape[0] == 1:
         return torch.mm(a[0], b[0].T)
     return torch.bmm(a, b.mT).sum(0)
 

@@ -32,10 +32,6 @@ class Phases(Step):
         self.uses_shared = any(part.trainable and not part.own for part in self.parts)
         self.uses_own = bool(own)
 
-    def coefficients(self, shared: Tensor, own: Tensor) -> dict[object, Tensor]:
-        """The strings' coefficients by part: (1, J) if they are the same for all samples, else (B, J)."""
-        return {part: part.coefficients(own if part.own else shared) for part in self.parts if part.trainable}
-
     def apply(self, states: Tensor, values: Values, scratch: Scratch) -> Tensor:
         now = states
         for part in self.parts:
@@ -87,18 +83,20 @@ class _Part:
         if columns and len(columns) <= columns[-1] - columns[0]:
             self.columns = torch.tensor(columns, device=device)
 
-    def coefficients(self, source: Tensor) -> Tensor:
-        return torch.addmm(self.constant, source[..., self.columns].reshape(-1, len(self.matrix)), self.matrix)
-
     def factors(self, values: Values) -> list[Tensor]:
         """Tensors that broadcast over the states, to multiply with."""
         if self._fixed is not None:
             return [factor.conj() for factor in self._fixed] if values.inverted else self._fixed
-        coefficients = values.coefficients[self]
+        coefficients = self._coefficients(values)
         return self.exponential.factors(-coefficients if values.inverted else coefficients)
 
     def pull(self, by_string: Tensor, into: Tensor) -> None:
         into[:, self.columns] += by_string @ self.matrix.T
+
+    def _coefficients(self, values: Values) -> Tensor:
+        """(1, J) if they are the same for all samples, else (B, J)."""
+        source = values.own if self.own else values.shared
+        return torch.addmm(self.constant, source[..., self.columns].reshape(-1, len(self.matrix)), self.matrix)
 
 
 class _Exponential:

@@ -16,7 +16,7 @@ from torchbp.backends.fused.readout import Expectations, Readout, States
 from torchbp.circuits.circuit import Circuit
 from torchbp.circuits.observables import PauliSum
 
-BATCH_LAST_FROM = 8
+BATCH_LAST_FROM = 16
 
 
 @dataclass(eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -13,33 +13,51 @@ from torch import Tensor
 if TYPE_CHECKING:
     from torchbp.backends.fused.dense import BlockGroup
 
+Way = Literal["forward", "transpose", "inverse"]
+Fixed = Mapping[Way, Sequence[Sequence[Tensor]]]
+
 SMALL = 2**15  # amplitudes up to which a fresh tensor is as good as a used one
 
 
 class Values:
-    """The numbers of one evaluation: the matrices of each group of blocks, and the coefficients of phases.
+    """The numbers of one evaluation: the angles' sources, and the matrices of every group of blocks.
 
     A step U runs on them in three ways: forward, as its transpose (the same numbers, matrices transposed), and as its
-    inverse (adjoint matrices, conjugate phases).
+    inverse (adjoint matrices, conjugate phases). Matrices without parameters are prepared for all three beforehand.
+
+    Args:
+        shared, own: what angles read, the weights (P,) and each sample's own numbers (B, F).
+        products: the matrices (m, D, D) of each group with parameters.
+        fixed: those of the groups without, which are numbered behind the former.
     """
 
     def __init__(
-        self,
-        products: Sequence[Tensor],
-        coefficients: Mapping[object, Tensor],
-        backwards: bool = False,
-        inverted: bool = False,
+        self, shared: Tensor, own: Tensor, products: Sequence[Tensor], fixed: Fixed, way: Way = "forward"
     ) -> None:
-        self.matrices = [product.unbind() for product in products]
-        self.coefficients, self.backwards, self.inverted = coefficients, backwards, inverted
-        self._products = products
+        self.shared, self.own = shared, own
+        self.backwards, self.inverted = way != "forward", way == "inverse"
+        self.matrices = [*(product.unbind() for product in _turned(products, way)), *fixed[way]]
+        self._products, self._fixed = products, fixed
 
     def transpose(self) -> Values:
-        return Values([product.mT for product in self._products], self.coefficients, backwards=True)
+        return Values(self.shared, self.own, self._products, self._fixed, "transpose")
 
     def inverse(self) -> Values:
-        adjoint = [product.mH.resolve_conj().contiguous() for product in self._products]
-        return Values(adjoint, self.coefficients, backwards=True, inverted=True)
+        return Values(self.shared, self.own, self._products, self._fixed, "inverse")
+
+
+def fixed_matrices(products: Sequence[Tensor]) -> Fixed:
+    """The matrices of groups without parameters, by the way they are run."""
+    ways: tuple[Way, ...] = ("forward", "transpose", "inverse")
+    return {way: [product.unbind() for product in _turned(products, way)] for way in ways}
+
+
+def _turned(products: Sequence[Tensor], way: Way) -> list[Tensor]:
+    if way == "forward":
+        return list(products)
+    if way == "transpose":
+        return [product.mT for product in products]
+    return [product.mH.resolve_conj().contiguous() for product in products]
 
 
 class Scratch:
@@ -89,7 +107,7 @@ class Gradients:
     def finish(self, groups: Sequence[BlockGroup], behind: Sequence[Tensor]) -> None:
         """Add the angles in dense blocks, once all reduced matrices are there."""
         for g, (group, after) in enumerate(zip(groups, behind, strict=True)):
-            if self.shared is not None and group.trainable:
+            if self.shared is not None:
                 reduced = torch.stack([self.reduced[g, i] for i in range(group.grid[2])])
                 (group.gradient_per_sample if self.per_sample else group.gradient)(reduced, after, self.shared)
 
