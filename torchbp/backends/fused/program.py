@@ -82,7 +82,7 @@ class Program:
 def default_block_wires(n_wires: int) -> int:
     """Wires of a dense block: wider ones save passes over the state and cost more arithmetic.
 
-    Three and four take about the same time for each wire; three, with matrices a quarter the size, where no wire is left.
+    Three and four take about the same time for each wire; three, with smaller matrices, where no wire is left over.
     """
     return n_wires if n_wires <= 5 else 3 if n_wires % 3 == 0 else 4
 
