@@ -127,8 +127,12 @@ def tensorcircuit(circuit: Circuit, batch: int) -> Run:
     def sample(x: Tensor, weights: Tensor) -> Tensor:
         state = tc.Circuit(n)
         for op in circuit.operations:
-            angles = {"theta": weights[p.indices[0]] if p.kind == "weight" else x[p.indices[0]] for p in op.parameters}
-            getattr(state, op.gate.name)(*op.wires, **angles)
+            add = getattr(state, op.gate.name)
+            if op.parameters:
+                (p,) = op.parameters
+                add(*op.wires, theta=weights[p.indices[0]] if p.kind == "weight" else x[p.indices[0]])
+            else:
+                add(*op.wires)
         return torch.stack([backend.real(state.expectation_ps(z=[wire])) for wire in range(n)])
 
     mapped = backend.vmap(sample, vectorized_argnums=0)

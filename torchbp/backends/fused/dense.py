@@ -206,7 +206,14 @@ def _reduce(psi: Tensor, kappa: Tensor, site: Site) -> Tensor:
 def _reduce_per_sample(psi: Tensor, kappa: Tensor, site: Site) -> Tensor:
     """R = sum over other wires of psi kappa^T, (B, D, D), of states (B, 2^n)."""
     shape = -1, 2**site.position, 2**site.wires, 2**site.behind
-    a, b = (states.view(shape).transpose(1, 2).reshape(-1, shape[2], shape[1] * shape[3]) for states in (psi, kappa))
+    a, b = psi.view(shape), kappa.view(shape)
+    if site.position == 0:
+        return torch.bmm(a[:, 0], b[:, 0].mT)
+    if site.behind == 0:
+        return torch.bmm(a[..., 0].mT, b[..., 0])
+    if site.behind >= site.wires:
+        return torch.bmm(a.flatten(0, 1), b.flatten(0, 1).mT).view(-1, *shape[1:3], shape[2]).sum(1)
+    a, b = (states.transpose(1, 2).flatten(2) for states in (a, b))
     return torch.bmm(a, b.mT)
 
 
