@@ -26,6 +26,7 @@ class Phases(Step):
     """
 
     def __init__(self, ops: Sequence[Op], layout: Layout, dtype: torch.dtype, device: torch.device) -> None:
+        self.batch_last = layout.batch_last
         own = [op for op in ops if op.per_sample]
         common = [op for op in ops if not op.per_sample]
         self.parts = [_Part(some, layout, dtype, device) for some in (common, own) if some]
@@ -33,12 +34,12 @@ class Phases(Step):
         self.uses_own = bool(own)
 
     def apply(self, states: Tensor, values: Values, scratch: Scratch) -> Tensor:
-        now = states
+        now, batch = states, -1 if self.batch_last else 0
         for part in self.parts:
             for factor in part.factors(values):
                 before = now.reshape(part.exponential.shape)
                 # A constant start is one column (or row), to which the samples' own phases give the others.
-                out = scratch.take(before) if before.numel() >= factor.numel() else None
+                out = scratch.take(before) if before.shape[batch] >= factor.shape[batch] else None
                 new = torch.mul(before, factor, out=None if out is None else out.view(before.shape))
                 if now is not states:
                     scratch.give(now)
