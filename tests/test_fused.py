@@ -124,8 +124,8 @@ def test_ten_wires(batch: int, small: int, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("gates", "free"),
     [
-        ([("cnot", (0, 1)), ("x", (1,)), ("swap", (1, 2)), ("cnot", (2, 0)), ("x", (0,))], True),
-        ([("cnot", (0, 1)), ("toffoli", (0, 1, 2)), ("swap", (4, 6))], False),
+        ([("cnot", (0, 4)), ("swap", (1, 6)), ("cnot", (2, 0)), ("cnot", (5, 1)), ("cnot", (4, 6))], True),
+        ([("cnot", (0, 4)), ("toffoli", (0, 5, 2)), ("swap", (4, 6))], False),
     ],
 )
 def test_permutations_before_a_measurement(gates: list[tuple[str, tuple[int, ...]]], free: bool) -> None:
