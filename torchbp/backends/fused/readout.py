@@ -24,7 +24,7 @@ MOST_IMAGES = 4  # of a state under observables, kept from forward to backward
 
 class Readout(Protocol):
     n_images: int
-    closing: Sequence[Step]  # what is left of the circuit to carry out first
+    closing: list[Step]  # what is left of the circuit to carry out first
 
     def images(self, psi: Tensor) -> list[Tensor]:
         """What both `read` and `pull` need of states in the plan's final layout: n_images tensors of their size."""
