@@ -1,8 +1,9 @@
 """How fast is the fused backend, next to its peers and to the machine?
 
-Measures forward + backward in float32 through the public API. The contestants take turns, so that what else the
-machine does hits all of them; a ratio is the median over turns of (peer's time) / (fused time). Before anything is
-timed, all have to agree on values and gradients. Memory is measured in processes of their own.
+Measures forward + backward in float32 through the public API. The contestants (`peers.py`, those that are installed)
+take turns, so that what else the machine does hits all of them; a ratio is the median over turns of
+(peer's time) / (fused time). Before anything is timed, all have to agree on the gradients. Memory is measured in
+processes of their own.
 
     python benchmarks/engine.py [--quick] [--only PART ...] [--threads N] [--out engine.json]
 """
@@ -10,7 +11,6 @@ timed, all have to agree on values and gradients. Memory is measured in processe
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import math
 import os
@@ -24,18 +24,17 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from peers import PEERS, Build, Run, data, fused, installed_peers
 
 from torchbp import QuantumLayer
-from torchbp._torchquantum import tq
-from torchbp.backends import FusedBackend
-from torchbp.circuits import Circuit, PauliSum, feature, local_z, weight
+from torchbp.backends.fused.program import default_block_wires
+from torchbp.circuits import Circuit, PauliSum, feature, weight
 
-Run = Callable[[], Tensor]  # one forward and backward; returns the gradient of the weights
 HARDWARE_EFFICIENT = [
     (2, 3, 64), (4, 4, 64), (6, 4, 32), (8, 4, 128), (10, 6, 64), (12, 4, 16), (14, 4, 8), (16, 6, 2), (18, 4, 1),
     (20, 4, 1),
 ]  # fmt: skip
+LEAST_TURNS = 5
 ROTATIONS = ("rx", "ry", "rz")
 
 
@@ -107,93 +106,6 @@ OTHERS = {
 }
 
 
-def data(circuit: Circuit, batch: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(batch, circuit.n_features, generator=generator)
-    return x, 2 * math.pi * torch.rand(circuit.n_weights, generator=generator)
-
-
-def fused(circuit: Circuit, batch: int, **options: int) -> Run:
-    x, start = data(circuit, batch)
-    layer = QuantumLayer(circuit, local_z(circuit.n_wires), backend=FusedBackend(**options), init=start)
-
-    def run() -> Tensor:
-        layer.weights.grad = None
-        layer(x).mean().backward()
-        assert layer.weights.grad is not None
-        return layer.weights.grad
-
-    return run
-
-
-def torchquantum(circuit: Circuit, batch: int) -> Run:
-    """As its users write it: functional gates on a QuantumDevice, then `expval`."""
-    import torchquantum.functional as tqf
-
-    x, start = data(circuit, batch)
-    weights, n = start.requires_grad_(), circuit.n_wires
-
-    def run() -> Tensor:
-        weights.grad = None
-        device = tq.QuantumDevice(n_wires=n, bsz=batch)
-        for op in circuit.operations:
-            params = [
-                weights[p.indices[0] : p.indices[0] + 1] if p.kind == "weight" else x[:, p.indices[0]]
-                for p in op.parameters
-            ]
-            getattr(tqf, op.gate.name)(device, wires=list(op.wires), params=params[0] if params else None)
-        tq.expval(device, list(range(n)), [tq.PauliZ()] * n).mean().backward()
-        assert weights.grad is not None
-        return weights.grad
-
-    return run
-
-
-def pennylane(name: str, method: str) -> Callable[[Circuit, int], Run]:
-    def build(circuit: Circuit, batch: int) -> Run:
-        import pennylane as qml
-
-        gates = {
-            "rx": qml.RX, "ry": qml.RY, "rz": qml.RZ, "rxx": qml.IsingXX, "ryy": qml.IsingYY, "rzz": qml.IsingZZ,
-            "crx": qml.CRX, "crz": qml.CRZ, "h": qml.Hadamard, "s": qml.S, "t": qml.T, "x": qml.PauliX,
-            "cnot": qml.CNOT, "cz": qml.CZ, "swap": qml.SWAP,
-        }  # fmt: skip
-        x, start = data(circuit, batch)
-        weights, n = start.requires_grad_(), circuit.n_wires
-
-        @qml.qnode(qml.device(name, wires=n), interface="torch", diff_method=method)
-        def node(x: Tensor, weights: Tensor) -> list[object]:
-            for op in circuit.operations:
-                angles = [weights[p.indices[0]] if p.kind == "weight" else x[..., p.indices[0]] for p in op.parameters]
-                gates[op.gate.name](*angles, wires=list(op.wires))
-            return [qml.expval(qml.PauliZ(wire)) for wire in range(n)]
-
-        def run() -> Tensor:
-            weights.grad = None
-            torch.stack(node(x, weights), -1).mean().backward()
-            assert weights.grad is not None
-            return weights.grad
-
-        return run
-
-    return build
-
-
-PEERS: dict[str, tuple[str, Callable[[Circuit, int], Run]]] = {  # name: (the module it needs, how it is built)
-    "TorchQuantum": ("torchquantum", torchquantum),
-    "PennyLane default.qubit": ("pennylane", pennylane("default.qubit", "backprop")),
-    "PennyLane lightning.qubit": ("pennylane_lightning", pennylane("lightning.qubit", "adjoint")),
-}
-
-
-def installed_peers(names: list[str] | None = None) -> dict[str, Callable[[Circuit, int], Run]]:
-    return {
-        name: build
-        for name, (module, build) in PEERS.items()
-        if importlib.util.find_spec(module) and (names is None or name in names)
-    }
-
-
 def timed(run: Callable[[], object], repeats: int = 1) -> float:
     start = time.perf_counter()
     for _ in range(repeats):
@@ -215,7 +127,7 @@ def compare(ours: Callable[[], object], others: dict[str, Run], seconds: float) 
     repeats = max(1, math.ceil(0.01 / min(timed(ours) for _ in range(3))))
     times: dict[str, list[float]] = {name: [] for name in ("fused", *others)}
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times["fused"]) < 5:
+    while time.perf_counter() < end or len(times["fused"]) < LEAST_TURNS:
         times["fused"].append(timed(ours, repeats))
         for name, run in others.items():
             times[name].append(timed(run))
@@ -226,7 +138,7 @@ def compare(ours: Callable[[], object], others: dict[str, Run], seconds: float) 
     }
 
 
-def contest(circuit: Circuit, batch: int, peers: dict[str, Callable[[Circuit, int], Run]], seconds: float) -> dict:
+def contest(circuit: Circuit, batch: int, peers: dict[str, Build], seconds: float) -> dict:
     ours, others = fused(circuit, batch), {}
     first_call = timed(ours)
     for name, build in peers.items():
@@ -239,9 +151,18 @@ def part_hardware_efficient(seconds: float, quick: bool) -> dict[str, object]:
     rows = {}
     for n, depth, batch in HARDWARE_EFFICIENT[: 5 if quick else None]:
         names = ["TorchQuantum", *(["PennyLane default.qubit"] if n <= 16 else ["PennyLane lightning.qubit"])]
-        if n in (4, 10) and not quick:
-            names = list(PEERS)
         rows[f"n={n} L={depth} B={batch}"] = contest(layered(n, depth), batch, installed_peers(names), seconds)
+        show(rows)
+    return rows
+
+
+def part_peers(seconds: float, quick: bool) -> dict[str, object]:
+    """Everybody who is installed, on the same circuits. Qiskit's layer takes seconds for four samples on two wires."""
+    rows = {}
+    everybody = [name for name in PEERS if name != "Qiskit Machine Learning"]
+    for n, depth, batch in [(2, 1, 4), (4, 4, 64), (8, 4, 128), (10, 6, 64)][: 2 if quick else None]:
+        peers = installed_peers(None if n == 2 else everybody)
+        rows[f"n={n} L={depth} B={batch}"] = contest(layered(n, depth), batch, peers, seconds)
         show(rows)
     return rows
 
@@ -287,32 +208,37 @@ def part_pauli_sum(seconds: float, quick: bool) -> dict[str, object]:
 
 
 def part_growth(seconds: float, quick: bool) -> dict[str, object]:
-    """Milliseconds along n, depth and batch, with the rest fixed."""
+    """Milliseconds, and on Linux peak memory over import, along n, depth and batch, with the rest fixed."""
     rows = {}
     for n, depth, batch in [
-        *((n, 4, 16) for n in (4, 6, 8, 10, 12, 14)), *((8, d, 64) for d in (2, 4, 8, 16)),
-        *((8, 4, b) for b in (1, 4, 16, 64, 256)),
+        *((n, 4, 16) for n in (4, 8, 12, 14)), *((10, d, 64) for d in (2, 8, 32)), *((10, 4, b) for b in (1, 16, 256)),
     ]:  # fmt: skip
-        rows[f"n={n} L={depth} B={batch}"] = compare(fused(layered(n, depth), batch), {}, seconds / 4)
-    show(rows)
+        row = compare(fused(layered(n, depth), batch), {}, seconds / 4)
+        rows[f"n={n} L={depth} B={batch}"] = row | {"peak_mb": None if quick else peak_memory("fused", n, depth, batch)}
+        show(rows)
     return rows
 
 
 def part_machine(seconds: float, quick: bool) -> dict[str, object]:
-    """The limits of this machine, and what part of them a whole training step reaches."""
+    """The limits of this machine, and what part of them whole training steps reach.
+
+    In each layer every block of k wires multiplies psi and kappa, and their reduced matrix is taken: 3 products of
+    8 * 2^k flops an amplitude, each of which moves two states, if nothing stays in the cache.
+    """
     a = torch.randn(1024, 1024, dtype=torch.complex64)
     gemm = 8 * 1024**3 / min(timed(lambda: a @ a) for _ in range(5)) / 1e9
     big = torch.randn(2**25)
     target = torch.empty_like(big)
     bandwidth = 2 * big.nbytes / min(timed(lambda: target.copy_(big)) for _ in range(5)) / 1e9
-    n, depth, batch = 16, 6, 2
-    step = quartiles([timed(fused(layered(n, depth), batch), 2) for _ in range(5)])[1]
-    # In each layer the blocks of four wires are applied to psi and lam, and their reduced matrices are taken.
-    flops = depth * 3 * (n / 4) * 8 * 16 * batch * 2**n
-    return {
-        "cgemm_gflops": gemm, "copy_gb_per_s": bandwidth, "step": f"n={n} L={depth} B={batch}",
-        "step_ms": 1e3 * step, "share_of_cgemm": flops / step / 1e9 / gemm,
-    }  # fmt: skip
+    found: dict[str, object] = {"cgemm GFLOP/s": round(gemm, 1), "copy GB/s": round(bandwidth, 1)}
+    for n, depth, batch in [(8, 4, 128), (12, 4, 16), (16, 6, 2), (20, 4, 1)][: 2 if quick else None]:
+        run, k = fused(layered(n, depth), batch), default_block_wires(n)
+        run()
+        step = quartiles([timed(run, 1 if n > 16 else 5) for _ in range(5)])[1]
+        products = depth * 3 * n / k * batch * 2**n
+        compute, traffic = 8 * 2**k * products / step / 1e9 / gemm, 16 * products / step / 1e9 / bandwidth
+        found[f"n={n} L={depth} B={batch}"] = f"{1e3 * step:.1f} ms: {compute:.0%} of cgemm, {traffic:.0%} of copy"
+    return found
 
 
 MEMORY_PROBE = """
@@ -327,27 +253,33 @@ torch.ones(8, 8, dtype=torch.complex64) @ torch.ones(8, 8, dtype=torch.complex64
 Path("/proc/self/clear_refs").write_text("5")  # a new process counts from its parent's peak otherwise
 before = peak()
 circuit = layered(n, depth)
-if which in PEERS: run = PEERS[which][1](circuit, batch)
-else: run = fused(circuit, batch, store_bytes=0 if which == "recompute" else 2**40)
+budget = {{"recompute": {{"store_bytes": 0}}, "store": {{"store_bytes": 2**40}}}}
+run = PEERS[which][1](circuit, batch) if which in PEERS else fused(circuit, batch, **budget.get(which, {{}}))
 run(); run()
 print(peak() - before)
 """
 
 
-def part_memory(seconds: float, quick: bool) -> dict[str, object]:
-    """Peak resident set over import in MB, forward + backward, each in a process of its own. Linux only.
+def peak_memory(which: str, n: int, depth: int, batch: int, **environment: str) -> float | None:
+    """Peak resident set over import in MB, forward + backward, in a process of its own; None without /proc."""
+    if not Path("/proc/self/clear_refs").exists():
+        return None
+    code = MEMORY_PROBE.format(folder=str(Path(__file__).parent))
+    command = [sys.executable, "-W", "ignore", "-c", code, which, str(n), str(depth), str(batch)]
+    out = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | environment).stdout
+    return round(float(out), 1)
 
-    glibc is told to hand freed memory back at once: else its heap holds on to two or three times what is in use.
-    """
+
+def part_memory(seconds: float, quick: bool) -> dict[str, object]:
+    """Peak memory with states stored or recomputed; `trimmed`: glibc is told to hand freed memory back at once."""
     sizes = [(12, 4, 16), (16, 4, 2), (16, 16, 2), (20, 4, 1)]
     rows: dict[str, object] = {}
     for n, depth, batch in sizes[: 1 if quick else None]:
         for which in ("recompute", "store", *(["TorchQuantum"] if n < 20 else [])):
-            code = MEMORY_PROBE.format(folder=str(Path(__file__).parent))
-            command = [sys.executable, "-W", "ignore", "-c", code, which, str(n), str(depth), str(batch)]
-            frugal = os.environ | {"MALLOC_TRIM_THRESHOLD_": "100000"}
-            out = subprocess.run(command, check=True, capture_output=True, text=True, env=frugal).stdout
-            rows[f"n={n} L={depth} B={batch} {which}"] = round(float(out), 1)
+            case = f"n={n} L={depth} B={batch} {which}"
+            rows[case] = peak_memory(which, n, depth, batch)
+            if n == 20:
+                rows[f"{case}, trimmed"] = peak_memory(which, n, depth, batch, MALLOC_TRIM_THRESHOLD_="100000")
     return rows
 
 
@@ -358,6 +290,8 @@ def show(rows: dict[str, object]) -> None:
     line = f"{name:30s} fused {row['ms']['fused'][1]:9.2f} ms"
     for peer, (low, median, high) in row["ratio"].items():
         line += f" | {peer} x{median:.1f} ({low:.1f}..{high:.1f})"
+    if row.get("peak_mb") is not None:
+        line += f" | {row['peak_mb']} MB"
     print(line, flush=True)
 
 
@@ -384,7 +318,7 @@ def main() -> None:
         report[name] = found = PARTS[name](1.0 if options.quick else 4.0, options.quick)
         if name in ("machine", "memory"):
             print("\n".join(f"{key:40s} {value}" for key, value in found.items()))
-    options.out.write_text(json.dumps(report, indent=1))
+        options.out.write_text(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

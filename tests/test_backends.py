@@ -13,7 +13,7 @@ from torchbp.backends.base import per_sample_gradients
 from torchbp.circuits import Circuit, PauliSum, feature, local_z, weight
 from torchbp.errors import BackendError, UnknownNameError
 
-SIZES = [(1, 8), (2, 33), (3, 9), (4, 7), (5, 2), (6, 3), (7, 1)]  # (wires, samples)
+SIZES = [(1, 17), (2, 33), (3, 16), (4, 7), (5, 2), (6, 18), (7, 1)]  # (wires, samples)
 
 
 def random_observables(rng: np.random.Generator, n_wires: int, count: int) -> list[PauliSum]:

@@ -86,9 +86,14 @@ def test_gradients(seed: int) -> None:
         torch.testing.assert_close(rows, wanted, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("batch", [2, 9])
-def test_ten_wires(batch: int) -> None:
-    """Oracle: autograd through TorchQuantum's gates; blocks and permutations span the register."""
+@pytest.mark.parametrize("small", [0, 2**15])
+@pytest.mark.parametrize("batch", [2, 17])
+def test_ten_wires(batch: int, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: autograd through TorchQuantum's gates; blocks, permutations and phases span the register.
+
+    States above and below the size from which buffers are used again, in both layouts.
+    """
+    monkeypatch.setattr("torchbp.backends.fused.steps.SMALL", small)
     n = 10
     circuit = Circuit(n)
     for wire in range(n):
@@ -99,6 +104,8 @@ def test_ten_wires(batch: int) -> None:
         for wire in range(n):
             circuit.append("cnot", (wire, (wire + 3) % n))
         circuit.append("rzz", (0, 7), weight()).append("toffoli", (9, 2, 5)).append("cry", (8, 1), feature(3))
+        circuit.append("cz", (3, 6)).append("rzz", (2, 9), feature(5)).append("rz", 4, feature(6))
+    circuit.append("swap", (8, 9))
     circuit.freeze()
     generator = torch.Generator().manual_seed(0)
     x, weights = (
@@ -112,6 +119,45 @@ def test_ten_wires(batch: int) -> None:
         got = gradients(lambda *t, b=backend: b.expectations(circuit, observables, *t), [x, weights], cotangent)
         for g, w in zip(got, wanted, strict=True):
             torch.testing.assert_close(g, w, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("gates", "free"),
+    [
+        ([("cnot", (0, 4)), ("swap", (1, 6)), ("cnot", (2, 0)), ("cnot", (5, 1)), ("cnot", (4, 6))], True),
+        ([("cnot", (0, 4)), ("toffoli", (0, 5, 2)), ("swap", (4, 6))], False),
+    ],
+)
+def test_permutations_before_a_measurement(gates: list[tuple[str, tuple[int, ...]]], free: bool) -> None:
+    """They only change which strings of Z are measured, where each becomes one string; oracle: dense matrices."""
+    n = 7
+    circuit = angle_encoding(n) + hardware_efficient(n, 1)
+    for name, wires in gates:
+        circuit.append(name, wires)
+    circuit.freeze()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, n, generator=generator, dtype=torch.float64)
+    weights = torch.randn(circuit.n_weights, generator=generator, dtype=torch.float64)
+    plain = [PauliSum({"Z0": 1.0, "Z1 Z2": 0.5, "Z6": -2.0}), PauliSum({"Z2": 1.0, "": 0.3})]
+    mixed = [*plain, PauliSum({"X0 Y1": 1.0, "Z0": 1.0})]
+    for observables in (plain, mixed):
+        cotangent = torch.randn(3, len(observables), generator=generator, dtype=torch.float64)
+        runs = [
+            lambda *t, o=observables: FusedBackend().expectations(circuit, o, *t),
+            lambda *t, o=observables: twin(circuit, o, *t),
+        ]
+        for got, wanted in zip(*(gradients(run, [x, weights], cotangent) for run in runs), strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(*(run(x, weights) for run in runs), rtol=1e-10, atol=1e-10)
+    backend = FusedBackend()
+    backend.expectations(circuit, plain, x, weights)
+    backend.expectations(circuit, mixed, x, weights)
+    closing = [
+        bool(readout.closing)
+        for readouts in backend._known_about(circuit)._readouts.values()
+        for readout in readouts.values()
+    ]
+    assert closing == [not free, True]
 
 
 def small() -> tuple[Circuit, list[PauliSum]]:
@@ -359,7 +405,7 @@ def test_memory_is_released() -> None:
     node = y.grad_fn
     while node is not None and not hasattr(node, "saved_tensors"):
         node = node.next_functions[0][0]
-    kept = [weakref.ref(t) for t in node.saved_tensors if t is not None and t.ndim == 2 and len(t) == 2**8]
+    kept = [weakref.ref(t) for t in node.saved_tensors if t is not None and t.numel() == 64 * 2**8]
     assert kept
     y.sum().backward()
     with pytest.raises(RuntimeError, match="saved tensors"):
@@ -380,5 +426,5 @@ def test_recomputing_takes_constant_memory() -> None:
         circuit = (angle_encoding(8) + hardware_efficient(8, depth)).freeze()
         weights = torch.zeros(circuit.n_weights, requires_grad=True)
         y = FusedBackend(store_bytes=0).expectations(circuit, local_z(8), features(64, 8), weights)
-        kept.append(sum(t.ndim == 2 and len(t) == 2**8 for t in y.grad_fn.saved_tensors if t is not None))
+        kept.append(sum(t.numel() == 64 * 2**8 for t in y.grad_fn.saved_tensors if t is not None))
     assert kept == [1, 1]

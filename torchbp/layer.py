@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from torchbp._torchquantum import QuantumModule
 from torchbp.backends import Backend, resolve_with_noise
-from torchbp.backends.base import COMPLEX, check_capacity, per_sample_gradients
+from torchbp.backends.base import COMPLEX, check_capacity, full_precision, per_sample_gradients
 from torchbp.backends.inputs import check_features, check_state
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShotMeter, Shots, measures
@@ -192,7 +192,7 @@ class QuantumLayer(QuantumModule):
             CapacityError: the states of this batch would not fit into memory.
         """
         x, start, weights = self._check(x, initial_state)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             if len(x) == 0:
                 return self._expectations(*_one_sample(x, start), weights)[:0]
             return self._expectations(x, start, weights)
@@ -201,7 +201,7 @@ class QuantumLayer(QuantumModule):
     def states(self, x: Tensor | None = None, initial_state: Tensor | None = None) -> Tensor:
         """Final state vectors (B, 2^n), complex, wire 0 most significant. Arguments as in `forward`."""
         x, start, weights = self._check(x, initial_state)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             if len(x) == 0:
                 return self._states(*_one_sample(x, start), weights)[:0]
             return self._states(x, start, weights)
@@ -228,7 +228,7 @@ class QuantumLayer(QuantumModule):
             raise InputError(f"The cotangent must have the output's shape {shape}, got {tuple(cotangent.shape)}.")
         if len(x) == 0:
             return x.new_empty(0, self.circuit.n_weights)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             return per_sample_gradients(
                 self.backend,
                 self.circuit,

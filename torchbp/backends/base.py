@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -70,6 +71,13 @@ COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 def has_values(tensor: Tensor) -> bool:
     """Whether Python code may look at the numbers: not while compiling, nor inside torch.func transforms."""
     return not torch.compiler.is_compiling() and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Where mixed precision is on, a block without it."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def initial_states(circuit: Circuit, x: Tensor, given: Tensor | None) -> Tensor | None:

@@ -1,8 +1,9 @@
 """Evaluation with its adjoint gradient, as autograd functions that compose with every transform of torch.
 
-Forward runs the steps of a plan. Backward carries lam = d(loss)/d(psi) through the same steps in reverse; at each step
-with parameters, psi and lam give their gradients. The states psi are either stored on the way forward, one for each
-such step, or recomputed by running the steps backwards too: four states of memory whatever the depth.
+Forward runs the steps of a plan. Backward carries kappa, the conjugate of d(loss)/d(psi), through the same steps in
+reverse: behind a step U it becomes U^T kappa, so the numbers of the forward pass serve as they are. At each step with
+parameters, psi and kappa give their gradients. The states psi are either stored on the way forward, one for each such
+step, or recomputed by running the inverse steps too: four states of memory whatever the depth.
 
 Two functions, so that gradients can be differentiated again: the backward of `Evaluate` is `Adjoint`, whose own
 backward differentiates `plain`, the same steps as ordinary operations. Forward mode runs on `plain` alone. Mapping
@@ -17,10 +18,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import Function, forward_ad
 
+from torchbp.backends.base import full_precision
 from torchbp.backends.fused.plan import Plan
 from torchbp.backends.fused.program import Program
+from torchbp.backends.fused.readout import Readout
 from torchbp.backends.fused.steps import Gradients, Scratch, Values
 
 
@@ -36,7 +40,7 @@ def plain(program: Program, shared: Tensor, own: Tensor, start: Tensor | None) -
     """The same in ordinary differentiable operations."""
     plan, readout = program.prepare(shared, own, start)
     values = plan.values(plan.build(shared), shared, own)
-    final = _forward(plan, values, own, start, Scratch(enabled=False))[0]
+    final = _forward(plan, readout, values, own, start, Scratch(enabled=False))[0]
     return readout.read(final, readout.images(final))
 
 
@@ -47,7 +51,7 @@ class Evaluate(Function):
         plan, readout = program.prepare(shared, own, start)
         matrices = plan.build(shared)
         store = tracked and program.stores(plan, len(own))
-        final, stored = _forward(plan, plan.values(matrices, shared, own), own, start, Scratch(), store)
+        final, stored = _forward(plan, readout, plan.values(matrices, shared, own), own, start, Scratch(), store)
         images = readout.images(final)
         result = readout.read(final, images)
         return (result, *matrices, final, *images, *stored) if tracked else (result,)
@@ -65,7 +69,9 @@ class Evaluate(Function):
             return (None,) * 5
         needs = tuple(ctx.needs_input_grad[2:])
         collect = ctx.program.collect if needs[0] else None
-        found = list(_adjoint(ctx.program, needs, collect is not None, cotangent, *ctx.saved_tensors))
+        plain_backward = not torch.is_grad_enabled() and peek_interpreter_stack() is None
+        adjoint = Adjoint.forward if plain_backward else _adjoint  # nobody watches: a function that is only called
+        found = list(adjoint(ctx.program, needs, collect is not None, cotangent, *ctx.saved_tensors))
         if collect is not None:
             collect(found[0])
             found[0] = found[0].sum(0)
@@ -95,7 +101,7 @@ class Adjoint(Function):
 
         With `per_sample`, that of the shared angles is (B, P). `kept` is what `Evaluate` left, if it did.
         """
-        with torch.autocast(own.device.type, enabled=False):
+        with full_precision(own.device):
             plan, readout = program.prepare(shared, own, start)
             count = 2 * len(plan.groups)
             matrices = kept[:count] if kept else plan.build(shared)
@@ -104,13 +110,15 @@ class Adjoint(Function):
                 final, *rest = kept[count:]
                 images, stored = rest[: readout.n_images], rest[readout.n_images :]
             else:
-                final, stored = _forward(plan, values, own, start, Scratch(), program.stores(plan, len(own)))
+                store = program.stores(plan, len(own))
+                final, stored = _forward(plan, readout, values, own, start, Scratch(), store)
                 images = readout.images(final)
             gradients = Gradients.zeros(needs, per_sample, shared, own)
-            lam = readout.pull(final, images, cotangent)
-            lam = _backward(plan, values.inverse(), gradients, final, stored, lam, needs[2])
+            kappa = readout.pull(final, images, cotangent)
+            kappa = _backward(plan, readout, values, gradients, final, stored, kappa, needs[2])
             gradients.finish(plan.groups, matrices[len(plan.groups) :])
-        found = (gradients.by_shared, gradients.own, plan.entry.leave(lam) if needs[2] else None)
+        by_start = plan.entry.leave(kappa).conj().resolve_conj() if needs[2] else None
+        found = (gradients.by_shared, gradients.own, by_start)
         return tuple(g for g, need in zip(found, needs, strict=True) if need and g is not None)
 
     @staticmethod
@@ -176,17 +184,24 @@ def per_sample_gradients(
 
 
 def _forward(
-    plan: Plan, values: Values, own: Tensor, start: Tensor | None, scratch: Scratch, store: bool = False
+    plan: Plan,
+    readout: Readout,
+    values: Values,
+    own: Tensor,
+    start: Tensor | None,
+    scratch: Scratch,
+    store: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
     """The final states and, if asked for, those behind each earlier step with parameters."""
     states = plan.start if start is None else plan.entry.enter(start)
     assert states is not None
-    if start is None and not (plan.first < len(plan.steps) and plan.steps[plan.first].uses_own):
+    steps = [*plan.steps[plan.first :], *readout.closing]
+    if start is None and not (steps and steps[0].uses_own):
         shape = (-1, len(own)) if plan.entry.batch_last else (len(own), -1)  # else the phases broadcast
         states = states.expand(shape).contiguous()
     stored: list[Tensor] = []
     held = states  # not ours to write to
-    for step in plan.steps[plan.first :]:
+    for step in steps:
         new = step.apply(states, values, scratch)
         if states is not held:
             scratch.give(states)
@@ -199,37 +214,40 @@ def _forward(
 
 def _backward(
     plan: Plan,
+    readout: Readout,
     values: Values,
     gradients: Gradients,
     final: Tensor,
     stored: Sequence[Tensor],
-    lam: Tensor,
+    kappa: Tensor,
     to_start: bool,
 ) -> Tensor:
-    """The adjoint sweep: collects the gradients, and returns lam at the start of the circuit if asked for.
+    """The adjoint sweep: collects the gradients, and returns kappa at the start of the circuit if asked for.
 
-    Recomputes the states if none are stored. Writes to `lam`, not to `final` and `stored`.
+    Recomputes the states if none are stored. Writes to `kappa`, not to `final` and `stored`.
     """
-    wanted = [gradients.wants(step) for step in plan.steps]
+    steps = [*plan.steps, *readout.closing]
+    wanted = [gradients.wants(step) for step in steps]
     first = plan.first if to_start else wanted.index(True) if any(wanted) else len(wanted)
     scratch, remaining = Scratch(), list(stored)
+    transposed, inverse = values.transpose(), None if stored else values.inverse()
     psi = final
-    for number in range(len(plan.steps) - 1, first - 1, -1):
-        step = plan.steps[number]
-        if step.trainable and number + 1 < len(plan.steps) and stored:
+    for number in range(len(steps) - 1, first - 1, -1):
+        step = steps[number]
+        if step.trainable and number + 1 < len(steps) and stored:
             psi = remaining.pop()
         if wanted[number]:
-            step.collect(psi, lam, gradients)
+            step.collect(psi, kappa, gradients)
         if number > first or to_start:
-            new = step.apply(lam, values, scratch)
-            scratch.give(lam)
-            lam = new
-        if number > first and not stored:
-            new = step.apply(psi, values, scratch)
+            new = step.apply(kappa, transposed, scratch)
+            scratch.give(kappa)
+            kappa = new
+        if number > first and inverse is not None:
+            new = step.apply(psi, inverse, scratch)
             if psi is not final:
                 scratch.give(psi)
             psi = new
-    return lam
+    return kappa
 
 
 def _plain_gradients(ctx: Any, cotangent: Tensor, shared: Tensor, own: Tensor, start: Tensor | None) -> Any:

@@ -29,7 +29,7 @@ class BlockGroup:
 
     Seen from the end of the block, a rotation with generator G has the generator H = T G T^dagger, with T the product
     of everything behind it: d(psi) = -i H psi dt on the states behind the block. So the reduced matrix
-    R = psi lam^dagger of the block's wires gives the gradient of every angle in it, Re<iG, T^dagger R T>.
+    R = psi kappa^T of the block's wires gives the gradient of every angle in it, Re<iG, T^dagger R T>.
     """
 
     def __init__(self, k: int, blocks: Sequence[Sequence[Placed]], dtype: torch.dtype, device: torch.device) -> None:
@@ -71,13 +71,15 @@ class BlockGroup:
             self.rate, self.shift = (torch.from_numpy(a).to(device, dtype)[:, None] for a in (rate, shift))
             self.used = torch.from_numpy(np.flatnonzero(used)).to(device)
             self.used_columns = self.columns[self.used]
+            self.padded = len(self.used) < len(self.columns)
+        self._eye = torch.eye(size, dtype=complex_dtype, device=device).expand(len(blocks), -1, -1)
         self._fixed = None if self.trainable else self._products(self.constant)
 
     def build(self, shared: Tensor) -> tuple[Tensor, Tensor]:
         """The blocks' matrices (m, D, D), and the products of the layers behind each layer, (layers * m, D, D)."""
         if self._fixed is not None:
             return self._fixed
-        phase = shared.index_select(0, self.columns)[:, None] * self.rate + self.shift
+        phase = torch.addcmul(self.shift, shared.index_select(0, self.columns)[:, None], self.rate)
         cosine = torch.addcmul(self.constant, phase.cos(), self.cosine)
         return self._products(torch.addcmul(cosine, phase.sin(), self.sine))
 
@@ -87,39 +89,42 @@ class BlockGroup:
             # The first factor stays leftmost and the last one rightmost, which have fixed gates; the others commute.
             factors = torch.bmm(*factors.chunk(2))
         *first, product = factors.chunk(self.grid[1])
-        behind = [torch.eye(self.size, dtype=product.dtype, device=product.device).expand_as(product)]
+        behind = [self._eye]
         for layer in reversed(first):
             behind.append(product)
             product = torch.bmm(product, layer)
-        return product, torch.cat(behind[::-1])
+        return product, torch.cat(behind[::-1]) if first else self._eye
 
-    def gradient(self, reduced: Sequence[Tensor], behind: Tensor, into: Tensor) -> None:
-        """Add the angles' gradients to `into` (1, P), given R (D, D) of each block."""
-        inner = torch.stack(list(reduced)).repeat(self.grid[1], 1, 1)
-        turned = torch.view_as_real(torch.bmm(torch.bmm(behind.mH, inner), behind))
-        slots = (turned.view(1, len(inner), -1) * self.generator.view(self.grid[0], len(inner), -1)).sum(-1)
-        into[0].index_add_(0, self.used_columns, slots.flatten().index_select(0, self.used))
+    def gradient(self, reduced: Tensor, behind: Tensor, into: Tensor) -> None:
+        """Add the angles' gradients to `into` (1, P), given R of each block, (m, D, D)."""
+        if self.grid[1] > 1:
+            inner = reduced.expand(self.grid[1], -1, -1, -1).reshape(behind.shape)
+            reduced = torch.bmm(torch.bmm(behind.mH, inner), behind)
+        turned = torch.view_as_real(reduced).view(1, len(behind), -1)
+        slots = (turned * self.generator.view(self.grid[0], len(behind), -1)).sum(-1).flatten()
+        into[0].index_add_(0, self.used_columns, slots.index_select(0, self.used) if self.padded else slots)
 
-    def gradient_per_sample(self, reduced: Sequence[Tensor], behind: Tensor, into: Tensor) -> None:
-        """Add the angles' gradients to `into` (B, P), given R (B, D, D) of each block: the same inner products, but
-        now it is the generators that are turned, once for all samples."""
+    def gradient_per_sample(self, reduced: Tensor, behind: Tensor, into: Tensor) -> None:
+        """Add the angles' gradients to `into` (B, P), given R of each block, (m, B, D, D): the same inner products,
+        but now it is the generators that are turned, once for all samples."""
         generator = torch.view_as_complex(self.generator.view(self.grid[0], -1, self.size, self.size, 2))
         turned = torch.view_as_real(behind @ generator @ behind.mH)
         rows = turned.view(self.grid[0] * self.grid[1], self.grid[2], -1).permute(1, 2, 0)
-        samples = torch.view_as_real(torch.stack(list(reduced))).flatten(2)
+        samples = torch.view_as_real(reduced).flatten(2)
         slots = torch.bmm(samples, rows).permute(1, 2, 0).flatten(1)
         into.scatter_add_(1, self.used_columns.expand(len(slots), -1), slots.index_select(1, self.used))
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where a block's wires stand in the states, and where its matrix is found.
+    """Where a block's wires stand in the states (how many wires before and behind them), and where its matrix is found.
 
     The states are seen as `shape`: (outer, D, inner), where an end without other wires (and samples) is left out.
     """
 
     position: int
     wires: int
+    behind: int
     shape: tuple[int, ...]
     end: Literal["left", "right", "none"]
     group: int
@@ -128,14 +133,14 @@ class Site:
 
     @classmethod
     def of(cls, layout: Layout, position: int, wires: int, group: int, index: int, trainable: bool) -> Site:
-        size, behind = 2**wires, 2 ** (layout.n_wires - position - wires)
+        size, behind = 2**wires, layout.n_wires - position - wires
         if layout.batch_last and position == 0:
-            return cls(position, wires, (size, -1), "left", group, index, trainable)
+            return cls(position, wires, behind, (size, -1), "left", group, index, trainable)
         if layout.batch_last:
-            return cls(position, wires, (2**position, size, -1), "none", group, index, trainable)
-        if behind == 1:
-            return cls(position, wires, (-1, size), "right", group, index, trainable)
-        return cls(position, wires, (-1, size, behind), "none", group, index, trainable)
+            return cls(position, wires, behind, (2**position, size, -1), "none", group, index, trainable)
+        if behind == 0:
+            return cls(position, wires, behind, (-1, size), "right", group, index, trainable)
+        return cls(position, wires, behind, (-1, size, 2**behind), "none", group, index, trainable)
 
 
 class Dense(Step):
@@ -154,52 +159,62 @@ class Dense(Step):
     def apply(self, states: Tensor, values: Values, scratch: Scratch) -> Tensor:
         now = states
         for site in self.sites:
-            new = self._multiply(values.matrices[site.group][site.index], now, site, scratch.take(now))
+            new = _multiply(values.matrices[site.group][site.index], now, site, scratch)
             if now is not states:
                 scratch.give(now)
             now = new
         return now
 
-    def collect(self, psi: Tensor, lam: Tensor, gradients: Gradients) -> None:
+    def collect(self, psi: Tensor, kappa: Tensor, gradients: Gradients) -> None:
         if gradients.shared is None:
             return
-        reduce = self._reduce
+        reduce = _reduce
         if gradients.per_sample:
-            reduce = self._reduce_per_sample
+            reduce = _reduce_per_sample
             if self.layout.batch_last:
-                psi, lam = psi.T.contiguous(), lam.T.contiguous()
+                rows = 2**self.layout.n_wires
+                psi, kappa = psi.view(rows, -1).T.contiguous(), kappa.view(rows, -1).T.contiguous()
         for site in self.sites:
             if site.trainable:
-                gradients.reduced[site.group, site.index] = reduce(psi, lam, site)
+                gradients.reduced[site.group, site.index] = reduce(psi, kappa, site)
 
-    def _multiply(self, matrix: Tensor, states: Tensor, site: Site, out: Tensor | None) -> Tensor:
-        shape = site.shape
-        source, target = states.reshape(shape), None if out is None else out.view(shape)
-        if site.end == "left":
-            result = torch.mm(matrix, source, out=target)
-        elif site.end == "right":
-            result = torch.mm(source, matrix.T, out=target)
-        else:
-            result = torch.bmm(matrix.expand(len(source), -1, -1), source, out=target)
-        return result.view(states.shape)
 
-    def _reduce(self, psi: Tensor, lam: Tensor, site: Site) -> Tensor:
-        """R = sum over samples and other wires of psi lam^dagger, (D, D)."""
-        a, b = psi.view(site.shape), lam.view(site.shape)
-        if site.end == "left":
-            return a @ b.mH
-        if site.end == "right":
-            return (a.mH @ b).conj()
-        if a.shape[2] >= 32:
-            return torch.bmm(a, b.mH).sum(0)
-        size = a.shape[1]
-        return a.transpose(0, 1).reshape(size, -1) @ b.transpose(0, 1).reshape(size, -1).mH
+def _multiply(matrix: Tensor, states: Tensor, site: Site, scratch: Scratch) -> Tensor:
+    source = states.reshape(site.shape)
+    out = scratch.take(source)
+    if out is not None:
+        out = out.view(source.shape)
+    if site.end == "left":
+        return torch.mm(matrix, source, out=out)
+    if site.end == "right":
+        return torch.mm(source, matrix.T, out=out)
+    return torch.bmm(matrix.expand(source.shape[0], -1, -1), source, out=out)
 
-    def _reduce_per_sample(self, psi: Tensor, lam: Tensor, site: Site) -> Tensor:
-        """R = sum over other wires of psi lam^dagger, (B, D, D), of states (B, 2^n)."""
-        shape = len(psi), 2**site.position, 2**site.wires, -1
-        a, b = (states.view(shape).transpose(1, 2).reshape(len(psi), shape[2], -1) for states in (psi, lam))
-        return torch.bmm(a, b.mH)
+
+def _reduce(psi: Tensor, kappa: Tensor, site: Site) -> Tensor:
+    """R = sum over samples and other wires of psi kappa^T, (D, D)."""
+    a, b = psi.view(site.shape), kappa.view(site.shape)
+    if site.end == "left":
+        return torch.mm(a, b.T)
+    if site.end == "right":
+        return torch.mm(a.T, b)
+    if a.shape[0] == 1:
+        return torch.mm(a[0], b[0].T)
+    return torch.bmm(a, b.mT).sum(0)
+
+
+def _reduce_per_sample(psi: Tensor, kappa: Tensor, site: Site) -> Tensor:
+    """R = sum over other wires of psi kappa^T, (B, D, D), of states (B, 2^n)."""
+    shape = -1, 2**site.position, 2**site.wires, 2**site.behind
+    a, b = psi.view(shape), kappa.view(shape)
+    if site.position == 0:
+        return torch.bmm(a[:, 0], b[:, 0].mT)
+    if site.behind == 0:
+        return torch.bmm(a[..., 0].mT, b[..., 0])
+    if site.behind >= site.wires:
+        return torch.bmm(a.flatten(0, 1), b.flatten(0, 1).mT).view(-1, *shape[1:3], shape[2]).sum(1)
+    a, b = (states.transpose(1, 2).flatten(2) for states in (a, b))
+    return torch.bmm(a, b.mT)
 
 
 def _arrange(block: Sequence[Placed], k: int) -> tuple[list[list[Placed]], list[Matrix]]:

@@ -23,6 +23,11 @@ class Layout:
     def n_wires(self) -> int:
         return len(self.order)
 
+    def matrix(self, states: Tensor) -> Tensor:
+        """States in whatever shape a step left them, as this matrix."""
+        size = 2**self.n_wires
+        return states.reshape((size, -1) if self.batch_last else (-1, size))
+
     def enter(self, states: Tensor) -> Tensor:
         """(B, 2^n) with wires in their natural order → this layout."""
         wires = range(self.n_wires)
@@ -32,7 +37,8 @@ class Layout:
 
     def leave(self, states: Tensor) -> Tensor:
         """This layout → (B, 2^n) with wires in their natural order."""
-        flat = states.T if self.batch_last else states
+        matrix = self.matrix(states)
+        flat = matrix.T if self.batch_last else matrix
         moved = flat.reshape(-1, *[2] * self.n_wires)
         natural = moved.permute(0, *(1 + self.order.index(wire) for wire in range(self.n_wires)))
         return natural.reshape(len(flat), -1)

@@ -14,9 +14,10 @@ from torchbp.backends.fused.gather import Gather, gather_index
 from torchbp.backends.fused.layout import Layout
 from torchbp.backends.fused.lowering import Op
 from torchbp.backends.fused.phases import Phases
-from torchbp.backends.fused.steps import Scratch, Step, Values
+from torchbp.backends.fused.steps import Scratch, Step, Values, fixed_matrices
 
-MIN_INNER = 16  # matrix products narrower than this run at a fraction of the machine's speed
+MIN_PANEL = 128  # batched matrix products on fewer numbers each run at a fraction of the machine's speed
+SMALLEST_BATCH = 16  # or nearly, of those that stand last
 
 
 class Plan:
@@ -48,7 +49,8 @@ class Plan:
         first = next((dense for dense in (_of("dense", level) for level in levels) if dense), [])
         natural = Layout(tuple(range(n_wires)), batch_last)
         self.entry = self.exit = _arranged(natural, first)
-        self._members: dict[tuple[int, bool], list[list[Placed]]] = {}
+        kinds = sorted({_group_kind(block) for level in levels for block in _of("dense", level)})
+        self._members: dict[tuple[bool, int], list[list[Placed]]] = {kind: [] for kind in kinds}
         self._gathers: dict[object, Gather | None] = {}
         moves: list[Op] = []  # permutations not yet carried out
         for level in levels:
@@ -60,10 +62,13 @@ class Plan:
             if diagonal := _of("diagonal", level):
                 self._gather(moves, self.exit)
                 gates = [op for block in diagonal for op in block.ops]
-                self.steps.append(Phases(len(self.steps), gates, self.exit, dtype, device))
+                self.steps.append(Phases(gates, self.exit, dtype, device))
                 moves = []
-        self._gather(moves, self.exit)
-        self.groups = [BlockGroup(k, blocks, dtype, device) for (k, _), blocks in self._members.items()]
+        self.closing = tuple(moves)  # the readout carries them out, or does without
+        groups = [BlockGroup(k, blocks, dtype, device) for (_, k), blocks in self._members.items()]
+        self.groups = [group for group in groups if group.trainable]
+        nothing = torch.zeros(0, dtype=dtype, device=device)
+        self._fixed = fixed_matrices([group.build(nothing)[0] for group in groups if not group.trainable])
         del self._members, self._gathers
         self.start: Tensor | None = None
         self.first = 0
@@ -71,7 +76,8 @@ class Plan:
             self.start = self._constant_prefix()
 
     def build(self, shared: Tensor) -> list[Tensor]:
-        """The matrices of every group of blocks, then what stands behind each layer in them; see `BlockGroup`."""
+        """The matrices of each group of blocks with parameters, then what stands behind each layer in them; see
+        `BlockGroup`."""
         products, behind = (
             zip(*(group.build(shared) for group in self.groups), strict=True) if self.groups else ((), ())
         )
@@ -79,12 +85,12 @@ class Plan:
 
     def values(self, matrices: Sequence[Tensor], shared: Tensor, own: Tensor) -> Values:
         """The numbers of one evaluation; `matrices` are those of `build`."""
-        coefficients = {
-            step.number: step.coefficients(shared, own)
-            for step in self.steps[self.first :]
-            if isinstance(step, Phases) and step.trainable
-        }
-        return Values(matrices[: len(self.groups)], coefficients)
+        return Values(shared, own, matrices[: len(self.groups)], self._fixed)
+
+    def close(self) -> list[Step]:
+        """The step, if any, that carries out the permutations at the end of the circuit."""
+        index = gather_index(self.closing, self.exit, self.exit)
+        return [] if index is None else [Gather(index, self.exit, self.device)]
 
     def _constant_prefix(self) -> Tensor:
         """|0...0> behind the leading steps without parameters, as one column (or row)."""
@@ -92,13 +98,13 @@ class Plan:
         state[0, 0] = 1
         state = self.entry.enter(state)
         nothing = torch.zeros(1, dtype=self.dtype, device=self.device)
-        values = Values([nothing if group.trainable else group.build(nothing)[0] for group in self.groups], {})
+        values = Values(nothing, nothing, [nothing] * len(self.groups), self._fixed)
         for step in self.steps:
             if step.trainable:
                 break
             state = step.apply(state, values, Scratch(enabled=False))
             self.first += 1
-        return state
+        return self.exit.matrix(state)
 
     def _gather(self, moves: Sequence[Op], new: Layout) -> None:
         """Carry out the permutations and the change of order in one step. Equal steps share their index."""
@@ -106,7 +112,7 @@ class Plan:
         key = signature, self.exit, new
         if key not in self._gathers:
             index = gather_index(moves, self.exit, new)
-            self._gathers[key] = None if index is None else Gather(index, new.batch_last, self.device)
+            self._gathers[key] = None if index is None else Gather(index, new, self.device)
         gather = self._gathers[key]
         if gather is not None:
             self.steps.append(gather)
@@ -118,17 +124,20 @@ class Plan:
             wires = sorted(block.wires, key=order.index)
             local = {wire: i for i, wire in enumerate(wires)}
             placed = [(op, tuple(local[wire] for wire in op.wires)) for op in block.ops]
-            trainable = any(op.rotation is not None for op in block.ops)
-            key = len(wires), trainable
-            members = self._members.setdefault(key, [])
-            group = list(self._members).index(key)
-            sites.append(Site.of(self.exit, order.index(wires[0]), len(wires), group, len(members), trainable))
+            kind = _group_kind(block)
+            members, group = self._members[kind], list(self._members).index(kind)
+            sites.append(Site.of(self.exit, order.index(wires[0]), len(wires), group, len(members), not kind[0]))
             members.append(placed)
         self.steps.append(Dense(sites, self.exit))
 
 
 def _of(kind: str, level: Sequence[Block]) -> list[Block]:
     return [block for block in level if block.kind == kind]
+
+
+def _group_kind(block: Block) -> tuple[bool, int]:
+    """Blocks of equal kind have their matrices made together; those with parameters come first."""
+    return all(op.rotation is None for op in block.ops), len(block.wires)
 
 
 def _arranged(layout: Layout, blocks: Sequence[Block]) -> Layout:
@@ -147,5 +156,7 @@ def _awkward(layout: Layout, blocks: Sequence[Block]) -> tuple[int, int]:
         places = sorted(layout.order.index(wire) for wire in block.wires)
         behind = layout.n_wires - 1 - places[-1]
         apart += places[-1] - places[0] >= len(places)
-        narrow += not layout.batch_last and 1 < 2**behind < MIN_INNER
+        whole = places[0] == 0 if layout.batch_last else behind == 0
+        panel = 2 ** (behind + len(places)) * (SMALLEST_BATCH if layout.batch_last else 1)
+        narrow += not whole and panel < MIN_PANEL
     return apart, narrow

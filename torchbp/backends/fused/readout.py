@@ -1,4 +1,4 @@
-"""From final states to the result, and from the result's cotangent to d(loss)/d(psi)."""
+"""From final states to the result, and from the result's cotangent to kappa, the conjugate of d(loss)/d(psi)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from torch import Tensor
 
 from torchbp.backends.base import COMPLEX
 from torchbp.backends.fused.layout import Layout
-from torchbp.backends.fused.strings import ZStrings
+from torchbp.backends.fused.lowering import Op, z_strings
+from torchbp.backends.fused.plan import Plan
+from torchbp.backends.fused.steps import Step
+from torchbp.backends.fused.strings import ZStrings, signs
 from torchbp.circuits.observables import PauliString, PauliSum
 
 CACHED_NUMBERS = 2**22  # tables of an observable's coefficients up to this size are kept
@@ -21,6 +24,7 @@ MOST_IMAGES = 4  # of a state under observables, kept from forward to backward
 
 class Readout(Protocol):
     n_images: int
+    closing: list[Step]  # what is left of the circuit to carry out first
 
     def images(self, psi: Tensor) -> list[Tensor]:
         """What both `read` and `pull` need of states in the plan's final layout: n_images tensors of their size."""
@@ -31,7 +35,7 @@ class Readout(Protocol):
         ...
 
     def pull(self, psi: Tensor, images: Sequence[Tensor], cotangent: Tensor) -> Tensor:
-        """d(loss)/d(psi) in the same layout, in a tensor of its own."""
+        """kappa in the same layout, in a tensor of its own."""
         ...
 
 
@@ -40,8 +44,8 @@ class States:
 
     n_images = 0
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+    def __init__(self, plan: Plan) -> None:
+        self.layout, self.closing = plan.exit, plan.close()
 
     def images(self, psi: Tensor) -> list[Tensor]:
         return []
@@ -50,22 +54,24 @@ class States:
         return self.layout.leave(psi)
 
     def pull(self, psi: Tensor, images: Sequence[Tensor], cotangent: Tensor) -> Tensor:
-        return self.layout.enter(cotangent).clone()
+        return self.layout.enter(cotangent).clone().conj_physical_()
 
 
 class Expectations:
     """Expectation values of Pauli sums, (B, M).
 
     Strings of Z only, from all observables together, need nothing but |psi|^2. Any other observable is applied to the
-    states: H psi gives the value <psi|H psi> and the gradient 2 H psi.
+    states: H psi gives the value <psi|H psi> and the gradient 2 H psi. Behind permutations such as CNOT a string of Z
+    is another string of Z, so if there is nothing else to measure, those at the end of the circuit cost nothing.
     """
 
-    def __init__(
-        self, observables: Sequence[PauliSum], layout: Layout, dtype: torch.dtype, device: torch.device
-    ) -> None:
+    def __init__(self, observables: Sequence[PauliSum], plan: Plan) -> None:
+        layout, dtype, device = plan.exit, plan.dtype, plan.device
         strings: dict[frozenset[int], int] = {}
         entries: list[tuple[int, int, float]] = []
         self.others: list[tuple[int, _Image]] = []
+        moved = _moved_strings(observables, plan.closing)
+        self.closing = plan.close() if moved is None else []
         for m, observable in enumerate(observables):
             rest = []
             for string, coefficient in observable.terms:
@@ -73,7 +79,8 @@ class Expectations:
                     rest.append((string, coefficient))
                 else:
                     wires = frozenset(wire for wire, _ in string)
-                    entries.append((strings.setdefault(wires, len(strings)), m, coefficient))
+                    wires, sign = (wires, 1) if moved is None else moved[wires]
+                    entries.append((strings.setdefault(wires, len(strings)), m, sign * coefficient))
             if rest:
                 self.others.append((m, _Image(rest, layout, dtype, device)))
         self.n_images = len(self.others) if len(self.others) <= MOST_IMAGES else 0
@@ -83,15 +90,20 @@ class Expectations:
         for j, m, coefficient in entries:
             matrix[j, m] += coefficient
         self.matrix = matrix.to(device, dtype)
+        self.twice = 2 * self.matrix.T.contiguous()
 
     def images(self, psi: Tensor) -> list[Tensor]:
-        return [image(psi) for _, image in self.others[: self.n_images]]
+        if not self.n_images:
+            return []
+        psi = self.layout.matrix(psi)
+        return [image(psi) for _, image in self.others]
 
     def read(self, psi: Tensor, images: Sequence[Tensor]) -> Tensor:
-        batch = psi.shape[1] if self.layout.batch_last else len(psi)
-        out = psi.real.new_zeros(batch, self.n_columns)
+        psi = self.layout.matrix(psi)
         if self.strings is not None:
-            out = self.strings.contract(torch.addcmul(psi.real.square(), psi.imag, psi.imag)) @ self.matrix
+            out = self.strings.contract(torch.view_as_real(psi).square(), "both") @ self.matrix
+        else:
+            out = psi.real.new_zeros(psi.shape[1 if self.layout.batch_last else 0], self.n_columns)
         if self.others:
             over = 0 if self.layout.batch_last else 1
             columns = list(out.unbind(1))
@@ -102,12 +114,41 @@ class Expectations:
         return out
 
     def pull(self, psi: Tensor, images: Sequence[Tensor], cotangent: Tensor) -> Tensor:
-        twice = 2 * cotangent
-        lam = torch.zeros_like(psi) if self.strings is None else psi * self.strings.combine(twice @ self.matrix.T)
+        psi = self.layout.matrix(psi)
+        if self.strings is None:
+            kappa = torch.zeros_like(psi)
+        else:
+            pairs = self.strings.conjugate_by(cotangent @ self.twice)
+            kappa = torch.view_as_complex(torch.view_as_real(psi) * pairs.view(*psi.shape, 2))
         for k, (m, image) in enumerate(self.others):
-            factor = twice[:, m] if self.layout.batch_last else twice[:, m : m + 1]
-            lam = lam + (images[k] if images else image(psi)) * factor
-        return lam
+            factor = 2 * (cotangent[:, m] if self.layout.batch_last else cotangent[:, m : m + 1])
+            kappa = kappa + (images[k] if images else image(psi)).conj() * factor
+        return kappa
+
+
+def _moved_strings(
+    observables: Sequence[PauliSum], moves: Sequence[Op]
+) -> dict[frozenset[int], tuple[frozenset[int], int]] | None:
+    """The string, with its sign, that each string of Z is when measured before the permutations instead of behind.
+
+    None if there are other strings, or if one becomes a sum of strings (behind a Toffoli gate).
+    """
+    found: dict[frozenset[int], tuple[frozenset[int], int]] = {}
+    for string in {string for observable in observables for string, _ in observable.terms}:
+        if any(letter != "Z" for _, letter in string):
+            return None
+        wires = moved = frozenset(wire for wire, _ in string)
+        sign = 1
+        for op in reversed(moves):
+            assert op.permutation is not None
+            behind = signs(op.wires, [moved & set(op.wires)])[:, 0].numpy()
+            terms = z_strings(behind[op.permutation], op.wires)
+            if len(terms) > 1:
+                return None
+            ((there, value),) = terms.items()
+            moved, sign = (moved - set(op.wires)) | there, sign * round(value)
+        found[wires] = moved, sign
+    return found
 
 
 class _Image:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -13,21 +13,51 @@ from torch import Tensor
 if TYPE_CHECKING:
     from torchbp.backends.fused.dense import BlockGroup
 
+Way = Literal["forward", "transpose", "inverse"]
+Fixed = Mapping[Way, Sequence[Sequence[Tensor]]]
+
+SMALL = 2**15  # amplitudes up to which a fresh tensor is as good as a used one
+
 
 class Values:
-    """The numbers of one evaluation: the matrices of each group of blocks, and each phase step's coefficients.
+    """The numbers of one evaluation: the angles' sources, and the matrices of every group of blocks.
 
-    A step runs backwards on the adjoint matrices and the negative angles.
+    A step U runs on them in three ways: forward, as its transpose (the same numbers, matrices transposed), and as its
+    inverse (adjoint matrices, conjugate phases). Matrices without parameters are prepared for all three beforehand.
+
+    Args:
+        shared, own: what angles read, the weights (P,) and each sample's own numbers (B, F).
+        products: the matrices (m, D, D) of each group with parameters.
+        fixed: those of the groups without, which are numbered behind the former.
     """
 
-    def __init__(self, products: Sequence[Tensor], coefficients: dict[int, Tensor], backwards: bool = False) -> None:
-        self.matrices = [product.unbind() for product in products]
-        self.coefficients, self.backwards = coefficients, backwards
-        self._products = products
+    def __init__(
+        self, shared: Tensor, own: Tensor, products: Sequence[Tensor], fixed: Fixed, way: Way = "forward"
+    ) -> None:
+        self.shared, self.own = shared, own
+        self.backwards, self.inverted = way != "forward", way == "inverse"
+        self.matrices = [*(product.unbind() for product in _turned(products, way)), *fixed[way]]
+        self._products, self._fixed = products, fixed
+
+    def transpose(self) -> Values:
+        return Values(self.shared, self.own, self._products, self._fixed, "transpose")
 
     def inverse(self) -> Values:
-        adjoint = [product.mH.resolve_conj().contiguous() for product in self._products]
-        return Values(adjoint, {number: -c for number, c in self.coefficients.items()}, backwards=True)
+        return Values(self.shared, self.own, self._products, self._fixed, "inverse")
+
+
+def fixed_matrices(products: Sequence[Tensor]) -> Fixed:
+    """The matrices of groups without parameters, by the way they are run."""
+    ways: tuple[Way, ...] = ("forward", "transpose", "inverse")
+    return {way: [product.unbind() for product in _turned(products, way)] for way in ways}
+
+
+def _turned(products: Sequence[Tensor], way: Way) -> list[Tensor]:
+    if way == "forward":
+        return list(products)
+    if way == "transpose":
+        return [product.mT for product in products]
+    return [product.mH.resolve_conj().contiguous() for product in products]
 
 
 class Scratch:
@@ -41,13 +71,15 @@ class Scratch:
         self._free: list[Tensor] = []
 
     def take(self, like: Tensor) -> Tensor | None:
-        """A buffer to write a state like this one to; None where each operation must make its own result."""
-        if not self.enabled:
+        """A buffer to write a state of this size to; None where the operation may as well make its own result."""
+        if not self.enabled or like.numel() <= SMALL:
             return None
-        return self._free.pop() if self._free else torch.empty_like(like)
+        if self._free and self._free[-1].numel() == like.numel():
+            return self._free.pop()
+        return torch.empty_like(like)
 
     def give(self, buffer: Tensor) -> None:
-        if self.enabled:
+        if self.enabled and buffer.numel() > SMALL:
             self._free.append(buffer)
 
 
@@ -75,8 +107,8 @@ class Gradients:
     def finish(self, groups: Sequence[BlockGroup], behind: Sequence[Tensor]) -> None:
         """Add the angles in dense blocks, once all reduced matrices are there."""
         for g, (group, after) in enumerate(zip(groups, behind, strict=True)):
-            if self.shared is not None and group.trainable:
-                reduced = [self.reduced[g, i] for i in range(group.grid[2])]
+            if self.shared is not None:
+                reduced = torch.stack([self.reduced[g, i] for i in range(group.grid[2])])
                 (group.gradient_per_sample if self.per_sample else group.gradient)(reduced, after, self.shared)
 
     @property
@@ -85,7 +117,10 @@ class Gradients:
 
 
 class Step(ABC):
-    """One operation on a whole batch of states."""
+    """One operation on a whole batch of states.
+
+    States are contiguous memory in the step's layout; each step takes them in whatever shape they come.
+    """
 
     uses_shared: bool
     uses_own: bool
@@ -99,5 +134,5 @@ class Step(ABC):
         """The new states, in another tensor than the given one."""
 
     @abstractmethod
-    def collect(self, psi: Tensor, lam: Tensor, gradients: Gradients) -> None:
-        """Add this step's part of the gradient; `psi` and `lam` = d(loss)/d(psi) are those behind the step."""
+    def collect(self, psi: Tensor, kappa: Tensor, gradients: Gradients) -> None:
+        """Add this step's part of the gradient; `psi` and `kappa` are those behind the step."""
