@@ -42,3 +42,6 @@ export function shorten(name, length) {
 
 /** "1 layer", "2 layers". */
 export const count = (n, noun) => `${n} ${noun}${n === 1 ? '' : 's'}`;
+
+/** The first sentence of a text; the whole one where there is no other. */
+export const sentence = (text) => text.split(/(?<=\.)\s/, 1)[0];

@@ -1,7 +1,7 @@
 // The answer in words: is this run on a plateau, where, since when, on what evidence, and what was done.
 
 import { h } from './dom.js';
-import { ago, count, list, number, step as stepText } from './format.js';
+import { ago, count, list, number, sentence, step as stepText } from './format.js';
 import { order, recent } from './grid.js';
 import { icon } from './timeline.js';
 import { verdict as verdictWords } from './words.js';
@@ -12,15 +12,21 @@ const LIVE = 60; // seconds since the last value up to which a run counts as tra
 export function headline({ info, source, snr, seen, now, loss }) {
   const verdicts = info.events.filter((one) => one.kind === 'verdict');
   const last = verdicts.at(-1);
+  const since = beginning(verdicts);
   const stop = info.events.filter((one) => one.kind === 'stop').at(-1);
   const { title, tone } = verdictWords(last?.data.verdict);
   const layers = snr ? measured(source, snr) : [];
   return h(
     'section',
     { class: `headline ${tone}`, 'aria-label': `Verdict on ${info.run}` },
-    h('h2', {}, last ? title : untold(layers), last ? [' ', h('span', { class: 'since' }, where(last, layers))] : null),
+    h(
+      'h2',
+      {},
+      last ? title : untold(layers),
+      last ? [' ', h('span', { class: 'since' }, where(last, since, layers))] : null,
+    ),
     h('div', { class: 'facts' }, facts({ layers, snr, seen, now, loss, stop, confidence: last?.data.confidence })),
-    last ? because(last, info.events) : h('p', { class: 'hint' }, hint(layers)),
+    last ? because(last, since, info.events) : h('p', { class: 'hint' }, hint(layers)),
     before(verdicts),
   );
 }
@@ -42,12 +48,18 @@ function measured(source, snr) {
   return order(source, 'quantum').map(({ name, row }) => ({ name, usual: recent(snr, row) }));
 }
 
-function where({ step, data }, layers) {
+/** Since when the latest verdict has held: a remedy may have had it given again. */
+function beginning(verdicts) {
+  const other = verdicts.findLastIndex(({ data }) => data.verdict !== verdicts.at(-1).data.verdict);
+  return verdicts[other + 1]?.step;
+}
+
+function where({ data }, since, layers) {
   const names = data.layers ?? [];
   const all = names.length > 1 && layers.length && layers.every(({ name }) => names.includes(name));
   const every = layers.length === 2 ? 'both' : `all ${layers.length}`;
   const place = all ? `, in ${every} quantum layers` : names.length ? `, in ${list(names)}` : '';
-  return `since step ${stepText(step)}${place}`;
+  return `since step ${stepText(since)}${place}`;
 }
 
 function untold(layers) {
@@ -106,10 +118,11 @@ function facts({ layers, snr, seen, now, loss, stop, confidence }) {
 }
 
 /** Evidence, what was done about it, and what to do. */
-function because(last, events) {
-  const done = events.filter((one) => one.kind !== 'verdict' && one.step >= last.step);
+function because(last, since, events) {
+  const done = events.filter((one) => one.kind !== 'verdict' && one.step >= since);
   const evidence = (last.data.evidence ?? [last.message]).map((line) => h('li', {}, line));
-  const action = (one) => h('li', {}, icon(one.kind), `step ${stepText(one.step)}: ${one.message}`);
+  const action = (one) =>
+    h('li', { title: one.message }, icon(one.kind), `step ${stepText(one.step)}: ${sentence(one.message)}`);
   const earlier = events.filter((one) => one.kind !== 'verdict').length - done.length;
   const after = earlier ? `, after ${count(earlier, 'earlier action')}` : '';
   return h(

@@ -43,10 +43,10 @@ export class Timeline {
     const [x1, x2] = [Math.max(left, frame.x(from)), Math.min(right, frame.x(to))];
     if (x2 <= x1) return null;
     const { title, short, tone } = verdictWords(one?.data.verdict);
-    const fits = (text) => (text.length * 6.6 + 10 < x2 - x1 ? text : '');
+    const fits = (text) => (text.length * 7.2 + 10 < x2 - x1 ? text : '');
     const text = one
       ? fits(`${title} from step ${stepText(from)}`) || fits(title) || fits(short)
-      : fits('no verdict yet');
+      : fits('no verdict yet') || fits('none yet');
     const tell = (event) =>
       one
         ? tooltip.show(
