@@ -67,7 +67,7 @@ def state_of(optimizer: Optimizer, names: Mapping[nn.Parameter, str]) -> dict[st
     return {
         names[parameter]: {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in state.items()}
         for parameter, state in optimizer.state.items()
-        if parameter in names
+        if isinstance(parameter, nn.Parameter) and parameter in names
     }
 
 

@@ -59,3 +59,15 @@ def test_train_here_run_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert all(f"| {name} " in printed for name in ("shots", "noisy", "readout", "zne", "readout+zne"))
     assert comparison["readout+zne"].bias(comparison.ideal) < 0.7 * comparison["noisy"].bias(comparison.ideal)
     assert picture.stat().st_size > 10_000
+
+
+def test_rescue_a_plateau(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On fewer wires and shots: the unguarded run gets nowhere, the guarded one is reset on trial, and is drawn."""
+    example = load("rescue_a_plateau")
+    monkeypatch.setattr(example, "N_WIRES", 9)
+    monkeypatch.setattr(example, "SHOTS", 2)
+    doomed, saved, guard = example.main(shots=30_000, folder=tmp_path)
+    assert "reset" in {event.kind for event in guard.events}
+    assert max(doomed.shots[-1], saved.shots[-1]) <= 30_000
+    assert min(doomed.loss) > 0.9
+    assert (tmp_path / "rescue_a_plateau.png").stat().st_size > 10_000

@@ -162,6 +162,14 @@ def test_without_noise_in_the_data(healthy: QuantumLayer) -> None:
     assert dead_layers("q", healthy, measured(healthy, samples)) == ("q/layer1",)
 
 
+def test_zero_counts_are_no_proof(healthy: QuantumLayer) -> None:
+    """A handful of shots, none of which hit. Oracle: by construction."""
+    samples = torch.randn(8, 9, generator=generator(3))
+    samples[:, 3:6] = 0.0
+    healthy.shots = 8
+    assert dead_layers("q", healthy, measured(healthy, samples)) == ()
+
+
 def test_mean_zero_is_not_dead(healthy: QuantumLayer) -> None:
     """Samples that cancel have a gradient each. Oracle: by construction."""
     samples = torch.randn(8, 9, generator=generator(2))

@@ -66,7 +66,8 @@ def dead_layers(path: str, layer: QuantumLayer, measured: Sequence[LayerSummary]
             TorchQuantum module "<path>.<submodule>".
         layer: the module.
         measured: the layers at one measurement. Zero for every sample, but for rounding, counts as dead only while
-            another layer of the same circuit is alive: a stationary point is something else.
+            another layer of the same circuit is alive: a stationary point is something else. With finite shots zero
+            is an estimate like any other (of a small probability, the usual one), and only structure counts.
     """
     cut_off = set(dead_weights(layer.circuit, layer.observables))
     own = [m for m in measured if belongs_to(m.name, path)]
@@ -74,5 +75,6 @@ def dead_layers(path: str, layer: QuantumLayer, measured: Sequence[LayerSummary]
     dead = {names.get(n, f"{path}/{n}") for n, weights in layer.weight_groups.items() if cut_off.issuperset(weights)}
     sizes = {m.name: m.variance + m.signal for m in own if m.n_samples > 1}
     largest = max(sizes.values(), default=0.0)
-    dead |= {name for name, size in sizes.items() if size <= _ROUNDING**2 * largest}
+    if layer.shots is None:
+        dead |= {name for name, size in sizes.items() if size <= _ROUNDING**2 * largest}
     return tuple(sorted(dead)) if largest > 0 else ()
