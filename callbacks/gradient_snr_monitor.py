@@ -101,6 +101,11 @@ class GradientSNRMonitor(Callback):
         self._boards: dict[int, Any] = {}
 
     @property
+    def steps(self) -> int:
+        """Optimizer steps of the run that have begun so far: the clock of measurements and events."""
+        return self._steps
+
+    @property
     def latest(self) -> list[LayerSummary]:
         """The layers at the last measurement; empty before the first."""
         return list(self.history[-1].layers) if self.history else []

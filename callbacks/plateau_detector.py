@@ -6,7 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,6 +59,7 @@ class PlateauDetector(Callback):
     Attributes:
         diagnosis: the latest verdict, None as long as there is none.
         events: the verdicts so far that differ from the one before.
+        judged: verdicts so far, those that don't differ too.
 
     Raises:
         InputError: patience, window, cooldown or samples too small.
@@ -92,14 +93,27 @@ class PlateauDetector(Callback):
         self.watch = Watch(patience, window, cooldown, self.thresholds, target)
         self.diagnosis: Diagnosis | None = None
         self.events: list[Event] = []
+        self.judged = 0
         self._measured = -1  # step of the last measurement looked at
         self._sought: int | None = None  # of the last one before the loss's scale was asked for
         self._scale: float | None = None
         self._before: dict[str, GradientStatistics] = {}
         self._references: dict[str, Reference] = {}
         self._drives_monitor = False
+        self._resumes = False
         self._warned: set[str] = set()
         self._losses: list[Tensor] = []  # since the last measurement
+
+    def restart(self) -> None:
+        """Judge the run anew from here on: what a remedy calls after it has changed the weights or the shots.
+
+        What has been measured says nothing about the run from here on, and there is no verdict until there is enough
+        to judge by.
+        """
+        self.watch.restart()
+        self.diagnosis = None
+        self._before, self._losses = {}, []
+        self._measured = self._last_step
 
     @property
     def loss_fn(self) -> LossFunction | None:
@@ -115,7 +129,10 @@ class PlateauDetector(Callback):
             "watch": self.watch.state_dict(),
             "losses": [float(loss) for loss in self._losses],
             "scale": self._scale,
-            "verdict": None if self.diagnosis is None else self.diagnosis.verdict.value,
+            "judged": self.judged,
+            "diagnosis": None if self.diagnosis is None else json.dumps(asdict(self.diagnosis)),
+            "before": {name: _tensors(statistics.cpu()) for name, statistics in self._before.items()},
+            "references": {path: _tensors(reference) for path, reference in self._references.items()},
             "events": [json.dumps(asdict(event), default=str) for event in self.events],
             "monitor": self.monitor.state_dict() if self._drives_monitor else None,
         }
@@ -123,10 +140,12 @@ class PlateauDetector(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.watch.load_state_dict(state_dict["watch"])
         self._losses = [torch.tensor(loss) for loss in state_dict["losses"]]
-        self._scale = state_dict["scale"]
+        self._scale, self.judged = state_dict["scale"], state_dict["judged"]
+        self.diagnosis = None if state_dict["diagnosis"] is None else _diagnosis(json.loads(state_dict["diagnosis"]))
+        self._before = {name: GradientStatistics(**tensors) for name, tensors in state_dict["before"].items()}
+        self._references = {path: Reference(**tensors) for path, tensors in state_dict["references"].items()}
+        self._resumes = True
         self.events = [Event(**json.loads(text)) for text in state_dict["events"]]
-        if state_dict["verdict"] is not None:
-            self.diagnosis = Diagnosis(Verdict(state_dict["verdict"]), 0.5, ("the verdict at the checkpoint",), "")
         if state_dict["monitor"] is not None:
             self.monitor.load_state_dict(state_dict["monitor"])
 
@@ -136,7 +155,9 @@ class PlateauDetector(Callback):
             self.monitor.setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        self._references = {}
+        if not self._resumes:  # the circuits of a checkpoint are measured against what they gave at first
+            self._references = {}
+        self._resumes = False
         if self._drives_monitor:
             self.monitor.on_fit_start(trainer, pl_module)
         self._measured = self._last_step
@@ -272,6 +293,7 @@ class PlateauDetector(Callback):
     def _tell(self, trainer: Any, found: Diagnosis) -> None:
         changed = self.diagnosis is None or self.diagnosis.verdict is not found.verdict
         self.diagnosis = found
+        self.judged += 1
         if changed:
             step = self.monitor.history[-1].step
             event = Event(step, "verdict", str(found), asdict(found) | {"verdict": found.verdict.value})
@@ -288,6 +310,16 @@ def _returned_loss(trainer: Any, outputs: Any) -> Tensor | None:
 def _agreed(trainer: Any, found: T) -> T:
     """The first process's finding on all of them: each has probed with its own batch."""
     return trainer.strategy.broadcast(found) if trainer.world_size > 1 else found
+
+
+def _tensors(record: Any) -> dict[str, Tensor]:
+    """The fields of a dataclass of tensors."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def _diagnosis(saved: dict[str, Any]) -> Diagnosis:
+    lists = {name: tuple(saved[name]) for name in ("evidence", "layers")}
+    return Diagnosis(**saved | lists | {"verdict": Verdict(saved["verdict"])})
 
 
 def _ailing(diagnosis: Diagnosis | None) -> float:

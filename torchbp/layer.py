@@ -291,6 +291,12 @@ class QuantumLayer(QuantumModule):
             self.noise, self.backend = noise, backend
 
     @property
+    def weight_places(self) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
+        """Where the weights are: parameters, each with the elements it lends and their indices in `weights`."""
+        every = torch.arange(self.circuit.n_weights)
+        return self._shared.places() if self._shared else [(cast(nn.Parameter, self.weights), every, every)]
+
+    @property
     def weight_groups(self) -> dict[str, tuple[int, ...]]:
         """Indices into `weights` for each circuit layer that has any, by layer name."""
         return {layer.name: layer.weights for layer in self.circuit.layers if layer.weights}

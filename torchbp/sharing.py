@@ -78,6 +78,18 @@ class SharedWeights:
         found = [home._parameters[key] for home, key in self._slots]
         return [p for p in found if p is not None]
 
+    def places(self) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
+        """Each parameter with the indices of its elements that are weights, and which weights they are."""
+        sizes = [parameter.numel() for parameter in self.parameters]
+        order = torch.arange(sum(sizes)) if self._order is None else self._order
+        found = []
+        start = 0
+        for parameter, size in zip(self.parameters, sizes, strict=True):
+            weights = torch.nonzero((order >= start) & (order < start + size)).flatten()
+            found.append((parameter, order[weights] - start, weights))
+            start += size
+        return found
+
     def split(self, weights: Tensor) -> Mapping[nn.Parameter, Tensor]:
         """What the parameters must be for the weights to be `weights` (P,)."""
         if not self._slots:

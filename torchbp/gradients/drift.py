@@ -39,11 +39,12 @@ class Reference:
         about b / sqrt(T); exact values are known to their rounding, taken as the square root of the number format's
         resolution.
         """
-        now = _measure(layer, self.x, self.weights)
+        here = layer.weights.detach()
+        now = _measure(layer, self.x.to(here), self.weights.to(here))
         bounds = now.new_tensor([o.bound for o in layer.observables])
         draws = [n for n in (layer.shots, getattr(layer.backend, "n_trajectories", None)) if n is not None]
         unit = math.sqrt(sum(1 / n for n in draws) or torch.finfo(now.dtype).eps)
-        return float(((now - self.values).abs() / (math.sqrt(2) * unit * bounds)).max())
+        return float(((now - self.values.to(now)).abs() / (math.sqrt(2) * unit * bounds)).max())
 
 
 def _measure(layer: QuantumLayer, x: Tensor, weights: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from torchbp.gradients.evidence import Evidence, LossTrend
@@ -96,11 +96,14 @@ class Watch:
         return None, due
 
     def state_dict(self) -> dict[str, Any]:
-        """Losses and counters; the measurements come again with the next ones."""
+        """All it has seen, as primitives."""
         return {
             "start": self._start,
-            "losses": self._losses[-MOST_LOSSES:],
+            "losses": self._losses[-2 * MOST_LOSSES :],
             "counters": [self._seen, self._stalled, self._rest],
+            "marks": list(self._marks),
+            "layers": [[asdict(layer) for layer in layers] for layers in self._layers],
+            "flips": list(self._flips),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -108,6 +111,8 @@ class Watch:
         self.restart()
         self._start, self._losses = state["start"], list(state["losses"])
         self._seen, self._stalled, self._rest = state["counters"]
+        self._marks, self._flips = list(state["marks"]), list(state["flips"])
+        self._layers = [tuple(LayerSummary(**layer) for layer in layers) for layers in state["layers"]]
 
 
 _NO_LOSS = LossTrend(math.nan, math.nan, math.nan, 1.0, math.nan, 0.0, math.nan, 1.0, True)

@@ -1,0 +1,216 @@
+"""`Remedy`: what all callbacks share that act on a verdict: when to act, in which order, what to say, what to undo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from lightning.pytorch import Callback
+
+from torchbp.callbacks.evaluation import agreed
+from torchbp.callbacks.events import Event, announce
+from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.errors import InputError, UnknownNameError
+from torchbp.gradients.plateau import Diagnosis, Verdict
+
+
+class Remedy(Callback):
+    """Acts on the verdicts of a detector, at most once on each, where an optimizer step begins.
+
+    Several remedies of one detector take turns: of those that answer a verdict and have something left to do, the one
+    on the lowest `rung` acts; while one is `busy`, the others wait. Their order in the trainer's list does not matter.
+
+    A subclass defines `act`; and, as far as it has something to say there, `describe` (for a dry run), `available`,
+    `busy`, `suits`, `advance` (every step), `conclude` (the end of the fit), `restore` (put back what was changed, also
+    after an exception) and `state_dict`. It calls `tell` for everything it does.
+
+    Args:
+        detector: gives the verdicts; a new one with its defaults if left out. It may stand in the trainer's list of
+            callbacks or not: then the first of its remedies there runs it.
+        answers: verdicts to act on, as `Verdict` or by name.
+        dry_run: only say what would be done.
+        name: tells two remedies of one kind in one trainer apart, in checkpoints.
+
+    Attributes:
+        events: what it did so far.
+        allowed: one more condition, from diagnosis to bool; all diagnoses are allowed at first.
+
+    Raises:
+        InputError: no verdict to answer.
+        UnknownNameError: no such verdict.
+    """
+
+    rung: ClassVar[int] = 50
+    """Place on the ladder: remedies that cost and change little stand low."""
+
+    def __init__(
+        self,
+        detector: PlateauDetector | None = None,
+        *,
+        answers: Iterable[Verdict | str],
+        dry_run: bool = False,
+        name: str = "",
+    ) -> None:
+        super().__init__()
+        self.detector = detector or PlateauDetector()
+        self.answers = _verdicts(answers)
+        self.dry_run, self.name = dry_run, name
+        self.allowed: Callable[[Diagnosis], bool] = lambda diagnosis: True
+        self.events: list[Event] = []
+        self.step = 0
+        self._answered = 0
+        self._ladder: Sequence[Remedy] = [self]
+        self._drives_detector = False
+
+    # What a subclass says of itself.
+
+    @property
+    def available(self) -> bool:
+        """Whether it has anything left to do: budgets are not used up."""
+        return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is in the middle of something that others must not interfere with."""
+        return False
+
+    def suits(self, diagnosis: Diagnosis) -> bool:
+        """Whether this very diagnosis, of a verdict it answers, is one for it."""
+        return True
+
+    def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
+        """Do it; no gradient is accumulated at that moment. The detector starts anew afterwards."""
+        raise NotImplementedError
+
+    def describe(self, diagnosis: Diagnosis) -> str:
+        """What `act` would do, to complete "would ..."."""
+        return f"act ({type(self).__name__})"
+
+    def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        """Called at the beginning of every optimizer step, before a new verdict is looked at."""
+
+    def conclude(self, trainer: Any, module: Any) -> None:
+        """Called as the fit ends, unless by an exception: settle what is still open."""
+
+    def restore(self, trainer: Any, module: Any) -> None:
+        """Put back what must not outlive the fit. Called once or more often, after exceptions too."""
+
+    # What it calls.
+
+    def tell(self, trainer: Any, kind: str, message: str, **data: Any) -> None:
+        """Announce something done, with the verdict it rests on and the numbers behind it; on every process alike."""
+        diagnosis = self.detector.diagnosis
+        verdict = None if diagnosis is None else diagnosis.verdict.value
+        event = Event(self.step, kind, message, {"verdict": verdict} | data)
+        self.events.append(event)
+        announce(trainer, event)
+
+    # When it acts.
+
+    def join(self, ladder: Sequence[Remedy]) -> None:
+        """Take turns with these, in this order; the remedy itself is one of them."""
+        self._ladder = ladder
+
+    def would_act(self, diagnosis: Diagnosis) -> bool:
+        """Whether it is one for this diagnosis, apart from the others' rights."""
+        answers = diagnosis.verdict in self.answers and self.available
+        return answers and self.suits(diagnosis) and self.allowed(diagnosis)
+
+    def _has_turn(self, diagnosis: Diagnosis) -> bool:
+        if any(remedy.busy for remedy in self._ladder):
+            return False
+        return next((remedy for remedy in self._ladder if remedy.would_act(diagnosis)), None) is self
+
+    def _answer(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        diagnosis = self.detector.diagnosis
+        if diagnosis is None or self._answered == self.detector.judged:
+            return
+        self._answered = self.detector.judged
+        if not agreed(trainer, self._has_turn(diagnosis)):
+            return
+        if not self.dry_run:
+            self.act(trainer, module, batch, batch_idx, diagnosis)
+            self.detector.restart()
+            return
+        text = f"Would {self.describe(diagnosis)}. {diagnosis}"
+        if not self.events or self.events[-1].data["verdict"] != diagnosis.verdict.value:
+            self.tell(trainer, "dry_run", text, remedy=type(self).__name__)
+
+    # Hooks only route.
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        listed = [c for c in trainer.callbacks if isinstance(c, Remedy) and c.detector is self.detector]
+        self._drives_detector = listed[:1] == [self] and self.detector not in trainer.callbacks
+        if self in listed:  # else its owner has told it with whom it takes turns
+            self.join(sorted(listed, key=lambda remedy: remedy.rung))
+        if self._drives_detector:
+            self.detector.setup(trainer, pl_module, stage)
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        if self._drives_detector:
+            self.detector.on_fit_start(trainer, pl_module)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.step = self.detector.monitor.steps - 1  # of checkpoints too: both counts begin together
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self.step += 1
+            self.advance(trainer, pl_module, batch, batch_idx)
+            self._answer(trainer, pl_module, batch, batch_idx)
+        if self._drives_detector:  # which then sees what has been changed
+            self.detector.on_train_batch_start(trainer, pl_module, batch, batch_idx)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._drives_detector:
+            self.detector.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if self._drives_detector:
+            self.detector.on_train_epoch_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        if self._drives_detector:
+            self.detector.on_train_end(trainer, pl_module)
+        self.conclude(trainer, pl_module)
+        self.restore(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        self.restore(trainer, pl_module)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self.restore(trainer, pl_module)
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.restore(trainer, pl_module)
+
+    @property
+    def state_key(self) -> str:
+        return f"torchbp.{type(self).__name__}" + (f".{self.name}" if self.name else "")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "answered": self._answered,
+            "events": [json.dumps(asdict(event), default=str) for event in self.events],
+            "detector": self.detector.state_dict() if self._drives_detector else None,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._answered = state_dict["answered"]
+        self.events = [Event(**json.loads(text)) for text in state_dict["events"]]
+        if state_dict["detector"] is not None:
+            self.detector.load_state_dict(state_dict["detector"])
+
+
+def _verdicts(answers: Iterable[Verdict | str]) -> frozenset[Verdict]:
+    found = set()
+    for verdict in [answers] if isinstance(answers, str) else answers:
+        try:
+            found.add(Verdict(verdict))
+        except ValueError:
+            raise UnknownNameError("verdict", verdict, [known.value for known in Verdict]) from None
+    if not found:
+        raise InputError("A remedy needs a verdict to act on: answers= names at least one.")
+    return frozenset(found)
