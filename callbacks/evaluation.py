@@ -26,7 +26,9 @@ def agreed(trainer: Any, decision: T) -> T:
 
 def mean_over_ranks(trainer: Any, values: Tensor) -> Tensor:
     """Mean over all processes; NaN where it is on any of them. All of them must call it alike."""
-    return trainer.strategy.reduce(values, reduce_op="mean") if trainer.world_size > 1 else values
+    if trainer.world_size == 1:
+        return values
+    return trainer.strategy.reduce(values.to(trainer.strategy.root_device), reduce_op="mean")
 
 
 def losses_at(

@@ -52,13 +52,18 @@ def training_loss(
         with trainer.precision_plugin.train_step_context():
             if loss_fn is not None:
                 return loss_fn(module, batch)
-            output = step(batch, batch_idx) if _takes_index(step) else step(batch)
+            output = step_output(module, batch, batch_idx)
         return _loss_of(output, noted)
 
     with undisturbed(module), ExitStack() as undo:
         _silence(trainer, undo)
         vars(module).update(_stubs(module, noted))  # instance attributes hide the class's methods
         yield loss
+
+
+def probing(module: Any) -> bool:
+    """Whether `module` is called by `training_loss` at this moment, and not by the training itself."""
+    return isinstance(vars(module).get("manual_backward"), _NotedBackward)
 
 
 def _loss_of(output: Any, noted: list[Tensor]) -> Tensor | None:
@@ -71,6 +76,12 @@ def _loss_of(output: Any, noted: list[Tensor]) -> Tensor | None:
             "gradient is of can't be told: return one, or pass loss_fn=, a function (module, batch) -> loss."
         )
     return found
+
+
+def step_output(module: Any, batch: Any, batch_idx: int) -> Any:
+    """What the module's own `training_step` returns, with as many arguments as it takes."""
+    step = module.training_step
+    return step(batch, batch_idx) if _takes_index(step) else step(batch)
 
 
 def _takes_index(step: Callable[..., Any]) -> bool:
@@ -103,13 +114,23 @@ def _stubs(module: Any, noted: list[Tensor]) -> dict[str, Callable[..., Any]]:
     quiet = ("log", "log_dict", "clip_gradients", "toggle_optimizer", "untoggle_optimizer")
     return {
         **dict.fromkeys(quiet, _nothing),
-        "manual_backward": lambda loss, *args, **kwargs: noted.append(loss),
+        "manual_backward": _NotedBackward(noted),
         "lr_schedulers": lambda: schedulers,
     }
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
     return None
+
+
+class _NotedBackward:
+    """A `manual_backward` that only notes its loss."""
+
+    def __init__(self, noted: list[Tensor]) -> None:
+        self._noted = noted
+
+    def __call__(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        self._noted.append(loss)
 
 
 class _Nothing:

@@ -77,6 +77,9 @@ def restore_state(optimizer: Optimizer, names: Mapping[nn.Parameter, str], saved
         for parameter in group["params"]:
             optimizer.state.pop(parameter, None)
             if (state := saved.get(names.get(parameter, ""))) is not None:
+                scalars_too = bool(group.get("capturable") or group.get("fused"))  # else counters stay on the CPU
+                device = parameter.device
                 optimizer.state[parameter] = {
-                    k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in state.items()
+                    k: v.to(device if v.ndim or scalars_too else v.device, copy=True) if isinstance(v, Tensor) else v
+                    for k, v in state.items()
                 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,12 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from torchbp.callbacks.evaluation import agreed
 from torchbp.callbacks.events import Event, announce
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.investigation import current_loss, investigate, loss_scale, quantum_layers, weakest
 from torchbp.callbacks.isolation import LossFunction
+from torchbp.callbacks.loss_record import returned_loss
 from torchbp.errors import InputError, TorchBPError
 from torchbp.gradients.baseline import Baseline
 from torchbp.gradients.drift import Reference
@@ -183,7 +185,7 @@ class PlateauDetector(Callback):
             self.monitor.on_train_end(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        loss = None if self.loss_fn else _returned_loss(trainer, outputs)
+        loss = None if self.loss_fn else returned_loss(trainer, outputs)
         self._losses += [] if loss is None else [loss]
         if self._last_step == self._measured:
             return
@@ -195,7 +197,7 @@ class PlateauDetector(Callback):
             now = self._attempt(trainer, lambda: current_loss(trainer, pl_module, batch, batch_idx, self.loss_fn))
             self._losses += [] if now is None else [now]
         self._note_losses(trainer)
-        found = _agreed(trainer, self._judge(trainer, pl_module, layers, batch, batch_idx))
+        found = agreed(trainer, self._judge(trainer, pl_module, layers, batch, batch_idx))
         if found is not None:
             self._tell(trainer, found)
         if not trainer.barebones:
@@ -220,7 +222,7 @@ class PlateauDetector(Callback):
         scale = self._scale if self._has_scale else 1.0
         dead = tuple(name for path, layer in layers.items() for name in dead_layers(path, layer, measurement.layers))
         with undisturbed(module):
-            drift = _agreed(trainer, self._drift(layers))
+            drift = agreed(trainer, self._drift(layers))
         evidence = self.watch.evidence(measurement.step, scale, dead, drift)
         if self.baseline is not None:
             evidence = replace(evidence, baseline=self.baseline.z_scores(measurement.step, evidence.quantum))
@@ -256,7 +258,7 @@ class PlateauDetector(Callback):
         layers = list(quantum_layers(module).values())
         if layers:
             probe = partial(loss_scale, trainer, module, layers[0], batch, batch_idx, self.loss_fn)
-            self._scale = _agreed(trainer, self._attempt(trainer, probe))
+            self._scale = agreed(trainer, self._attempt(trainer, probe))
 
     def _attempt(self, trainer: Any, probe: Callable[[], T]) -> T | None:
         """What a probe finds. One that fails costs its verdict and a warning, not the training."""
@@ -299,17 +301,6 @@ class PlateauDetector(Callback):
             event = Event(step, "verdict", str(found), asdict(found) | {"verdict": found.verdict.value})
             self.events.append(event)
             announce(trainer, event)
-
-
-def _returned_loss(trainer: Any, outputs: Any) -> Tensor | None:
-    """What `training_step` returned; Lightning divides it by the number of accumulated batches."""
-    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-    return loss.detach() * trainer.accumulate_grad_batches if isinstance(loss, Tensor) else None
-
-
-def _agreed(trainer: Any, found: T) -> T:
-    """The first process's finding on all of them: each has probed with its own batch."""
-    return trainer.strategy.broadcast(found) if trainer.world_size > 1 else found
 
 
 def _tensors(record: Any) -> dict[str, Tensor]:

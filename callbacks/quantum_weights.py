@@ -22,7 +22,7 @@ class QuantumWeights:
             None: all weights.
 
     Attributes:
-        chosen: (P,) bool, which of all weights of the layers are meant.
+        chosen: (P,) bool, which of all weights of the layers are meant; may be set.
     """
 
     def __init__(self, layers: Mapping[str, QuantumLayer], groups: Collection[str] | None = None) -> None:
@@ -50,6 +50,11 @@ class QuantumWeights:
     def __len__(self) -> int:
         """Number of weights meant."""
         return int(self.chosen.sum())
+
+    @property
+    def shots_used(self) -> int:
+        """Shots that the layers have spent so far."""
+        return sum(layer.shots_used for layer in self.layers.values())
 
     @property
     def parameters(self) -> list[nn.Parameter]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from lightning.pytorch import Callback
 from torchbp.callbacks.evaluation import agreed
 from torchbp.callbacks.events import Event, announce
 from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.shot_settings import ShotSettings
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.gradients.plateau import Diagnosis, Verdict
 
@@ -23,8 +25,8 @@ class Remedy(Callback):
     on the lowest `rung` acts; while one is `busy`, the others wait. Their order in the trainer's list does not matter.
 
     A subclass defines `act`; and, as far as it has something to say there, `describe` (for a dry run), `available`,
-    `busy`, `suits`, `advance` (every step), `conclude` (the end of the fit), `restore` (put back what was changed, also
-    after an exception) and `state_dict`. It calls `tell` for everything it does.
+    `busy`, `gives_way`, `suits`, `notice` (every verdict), `advance` (every step), `conclude` (the end of the fit),
+    `restore` (put back what was changed, also after an exception) and `state_dict`. It calls `tell` for all it does.
 
     Args:
         detector: gives the verdicts; a new one with its defaults if left out. It may stand in the trainer's list of
@@ -35,6 +37,7 @@ class Remedy(Callback):
 
     Attributes:
         events: what it did so far.
+        shots: to change the shots of the layers; they are put back after the fit, and resumed.
         allowed: one more condition, from diagnosis to bool; all diagnoses are allowed at first.
 
     Raises:
@@ -59,6 +62,7 @@ class Remedy(Callback):
         self.dry_run, self.name = dry_run, name
         self.allowed: Callable[[Diagnosis], bool] = lambda diagnosis: True
         self.events: list[Event] = []
+        self.shots = ShotSettings()
         self.step = 0
         self._answered = 0
         self._ladder: Sequence[Remedy] = [self]
@@ -76,9 +80,16 @@ class Remedy(Callback):
         """Whether it is in the middle of something that others must not interfere with."""
         return False
 
+    def gives_way(self, diagnosis: Diagnosis) -> bool:
+        """Whether others may act on this diagnosis while it is busy."""
+        return False
+
     def suits(self, diagnosis: Diagnosis) -> bool:
         """Whether this very diagnosis, of a verdict it answers, is one for it."""
         return True
+
+    def notice(self, diagnosis: Diagnosis) -> None:
+        """Called for every new verdict, once, before it is asked who acts."""
 
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
         """Do it; no gradient is accumulated at that moment. The detector starts anew afterwards."""
@@ -103,7 +114,7 @@ class Remedy(Callback):
         """Announce something done, with the verdict it rests on and the numbers behind it; on every process alike."""
         diagnosis = self.detector.diagnosis
         verdict = None if diagnosis is None else diagnosis.verdict.value
-        event = Event(self.step, kind, message, {"verdict": verdict} | data)
+        event = Event(self.step, kind, message, _finite({"verdict": verdict} | data))
         self.events.append(event)
         announce(trainer, event)
 
@@ -119,7 +130,7 @@ class Remedy(Callback):
         return answers and self.suits(diagnosis) and self.allowed(diagnosis)
 
     def _has_turn(self, diagnosis: Diagnosis) -> bool:
-        if any(remedy.busy for remedy in self._ladder):
+        if any(remedy.busy and not remedy.gives_way(diagnosis) for remedy in self._ladder):
             return False
         return next((remedy for remedy in self._ladder if remedy.would_act(diagnosis)), None) is self
 
@@ -128,6 +139,7 @@ class Remedy(Callback):
         if diagnosis is None or self._answered == self.detector.judged:
             return
         self._answered = self.detector.judged
+        self.notice(diagnosis)
         if not agreed(trainer, self._has_turn(diagnosis)):
             return
         if not self.dry_run:
@@ -149,10 +161,12 @@ class Remedy(Callback):
             self.detector.setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        self.shots.begin(pl_module)
         if self._drives_detector:
             self.detector.on_fit_start(trainer, pl_module)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.shots.resume(pl_module)
         self.step = self.detector.monitor.steps - 1  # of checkpoints too: both counts begin together
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -175,16 +189,26 @@ class Remedy(Callback):
         if self._drives_detector:
             self.detector.on_train_end(trainer, pl_module)
         self.conclude(trainer, pl_module)
-        self.restore(trainer, pl_module)
+        self._restore(trainer, pl_module)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        self.restore(trainer, pl_module)
+        self._restore(trainer, pl_module)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        self.restore(trainer, pl_module)
+        self._restore(trainer, pl_module)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        self.restore(trainer, pl_module)
+        self._restore(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self.shots.save(pl_module, checkpoint)
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self.shots.load(checkpoint)
+
+    def _restore(self, trainer: Any, module: Any) -> None:
+        self.restore(trainer, module)
+        self.shots.restore(module)
 
     @property
     def state_key(self) -> str:
@@ -202,6 +226,15 @@ class Remedy(Callback):
         self.events = [Event(**json.loads(text)) for text in state_dict["events"]]
         if state_dict["detector"] is not None:
             self.detector.load_state_dict(state_dict["detector"])
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: None stands for them."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _verdicts(answers: Iterable[Verdict | str]) -> frozenset[Verdict]:

@@ -121,19 +121,17 @@ def _sparse(hamiltonian: PauliSum, n_wires: int) -> coo_array:
 
 
 def _circuit(ansatz: object, hamiltonian: PauliSum, n_wires: int | None, depth: int) -> Circuit:
+    built = ansatz
     if isinstance(ansatz, Circuit):
         if n_wires not in (None, ansatz.n_wires):
             raise CircuitError(f"The ansatz has {ansatz.n_wires} wires, n_wires={n_wires} was given: leave it out.")
-        circuit = ansatz
     elif callable(ansatz):
         size = hamiltonian.wires[-1] + 1 if n_wires is None and hamiltonian.wires else n_wires
-        circuit = ansatz(whole_number("n_wires", size, 1), depth)
-    else:
-        circuit = ansatz
-    if not isinstance(circuit, Circuit):
+        built = ansatz(whole_number("n_wires", size, 1), depth)
+    if not isinstance(built, Circuit):
         raise CircuitError(
-            f"The ansatz is a Circuit or a function (n_wires, depth) -> Circuit, got {type(circuit).__name__}."
+            f"The ansatz is a Circuit or a function (n_wires, depth) -> Circuit, got {type(built).__name__}."
         )
-    if circuit.n_features:
-        raise CircuitError(f"An ansatz has no features, this one reads {circuit.n_features}: take weights instead.")
-    return circuit
+    if built.n_features:
+        raise CircuitError(f"An ansatz has no features, this one reads {built.n_features}: take weights instead.")
+    return built

@@ -130,7 +130,8 @@ def trace(pl, monitor, module, **options):
     trainer = fitted(pl, monitor, module, **fit)
     optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("torchbp")}
-    rows = [row for row in log.rows if not any(key.startswith("torchbp") for key in row[1])]
+    rows = [(step, {k: v for k, v in row.items() if not k.startswith("torchbp")}) for step, row in log.rows]
+    rows = [row for row in rows if row[1].keys() - {"epoch"}]
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     groups = [optimizer["param_groups"] for optimizer in optimizers]
     return {

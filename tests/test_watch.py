@@ -157,7 +157,7 @@ def test_restart_forgets() -> None:
 
 
 def test_state_goes_through_json_and_weights_only() -> None:
-    """Oracle: an unbroken run: after a new window of measurements the same losses give the same trend."""
+    """Oracle: an unbroken run: the same losses give the same trend."""
     losses = [*falling(20), *[0.62] * 20]
     whole, first = watch(), watch()
     play(whole, losses)
@@ -187,12 +187,16 @@ def test_state_is_a_copy() -> None:
     assert len(other.state_dict()["losses"]) == 4
 
 
-def test_patience_survives_a_resume() -> None:
-    """Stalled before and after. Oracle: due as soon as a window is measured again, without patience anew."""
-    first, second = watch(patience=3, cooldown=1), watch(patience=3, cooldown=1)
-    play(first, [1.0] * 20)  # stalled twice
-    second.load_state_dict(first.state_dict())
-    assert play(second, [1.0] * 20).index("due") == 3
+def test_a_resumed_watch_goes_on_where_it_was() -> None:
+    """Stopped in the middle of a patience. Oracle: an unbroken run says the same at each measurement."""
+    losses = [*falling(20), *[0.62] * 40]
+    whole, first, second = (watch(patience=3, cooldown=2) for _ in range(3))
+    said = play(whole, losses)
+    before = play(first, losses[:28])
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert before + play(second, losses[28:]) == said
+    assert "due" in said[7:]
+    assert second.state_dict() == whole.state_dict()
 
 
 def test_pooled_numbers_are_medians() -> None:

@@ -1,0 +1,361 @@
+"""`GradientFreeFallback`: a search without gradients takes over the quantum weights until their gradient is back."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar
+
+import torch
+from torch.optim import Optimizer
+
+from torchbp.callbacks.constant_weights import ConstantWeights
+from torchbp.callbacks.evaluation import agreed, losses_at
+from torchbp.callbacks.isolation import step_output
+from torchbp.callbacks.measurement import Measurement
+from torchbp.callbacks.optimizer_state import forget, raw_optimizers
+from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.quantum_weights import QuantumWeights
+from torchbp.callbacks.remedy import Remedy
+from torchbp.callbacks.shot_budget import excuse, shots_left
+from torchbp.callbacks.shot_forecast import ShotForecast
+from torchbp.callbacks.step_hooks import StepHooks
+from torchbp.errors import InputError
+from torchbp.gradients.plateau import Diagnosis, Verdict
+from torchbp.gradients.stats import RESOLVED
+from torchbp.optim import Proposer, propose
+from torchbp.optim.ask_tell import Maker
+
+STREAK = 2
+"""Measurements in a row that must say the gradient is back, and steps in a row without a loss that end a search."""
+
+Resume = float | Callable[[Measurement], bool] | None
+
+
+class GradientFreeFallback(Remedy):
+    """Trains the quantum weights by a gradient-free search, while classical weights keep training by gradient.
+
+    Before every training step the search asks for the loss at some points (a whole population on one batch, with the
+    same random numbers for each point, forward only, leaving no trace but the shots), and moves the quantum weights.
+    The step that follows trains the classical weights as if the quantum ones were frozen: no shots are spent on their
+    gradient. It gives the weights back to the optimizers, which have then forgotten them, when their gradient is
+    resolved again or the budget is used up, whatever comes first, and says so (events "fallback" and "gradients").
+
+    It does not escape a barren plateau: differences of losses vanish there as gradients do, and take exponentially
+    many shots too (Arrasmith 2021, 2011.12245). It helps where gradients are expensive or drown in shot noise while
+    differences over longer ways do not, in rugged landscapes and narrow traps.
+
+    Args:
+        detector: gives the verdicts, see `Remedy`.
+        method: "cma" (a population in each step), "spsa" (2 evaluations), "rotosolve" (3; exact for a loss that is
+            linear in the expectation values, see `RotosolveProposer`), or a function `(start (P,), seed)` that
+            returns a `torchbp.optim.Proposer` or another library's ask/tell optimizer, see `AskTell`.
+        max_evaluations: of the loss, in a run.
+        max_shots: for these evaluations, in a run, all processes together; the rest of a `ShotBudget` is a limit too.
+        resume_when: the gradient is back when the median SNR of the quantum layers, as the monitor measures it, is at
+            least this, twice in a row, and it was below as the search took over. A function `Measurement -> bool`
+            decides instead, twice in a row; None: not before the budget is used up.
+        start_at: take over at this step of the run, once, without waiting for a verdict; 0 is at once.
+        options: keywords for the method, such as {"sigma": 0.3}.
+        seed: of the search, and of the random numbers of its evaluations.
+        answers, dry_run, name: see `Remedy`.
+
+    Attributes:
+        active: whether the search has the weights.
+        evaluations, shots_spent: so far in the run.
+
+    Raises:
+        InputError: a budget below 1, or an argument that fits none of the above.
+        UnknownNameError: no such method or verdict.
+    """
+
+    rung: ClassVar[int] = 40
+
+    def __init__(
+        self,
+        detector: PlateauDetector | None = None,
+        method: str | Maker = "cma",
+        *,
+        max_evaluations: int = 2000,
+        max_shots: int | None = None,
+        resume_when: Resume = RESOLVED,
+        start_at: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        answers: Iterable[Verdict | str] = (Verdict.SHOT_LIMITED, Verdict.BARREN_PLATEAU, Verdict.LOCAL_MINIMUM),
+        dry_run: bool = False,
+        name: str = "",
+    ) -> None:
+        super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
+        _check(max_evaluations, max_shots, start_at, resume_when)
+        if isinstance(method, str) or not callable(method):
+            propose(method, torch.zeros(2), seed, options)  # to say now what is wrong with it or its options
+        self.method, self.options, self.seed = method, dict(options or {}), seed
+        self.max_evaluations, self.max_shots = max_evaluations, max_shots
+        self.resume_when, self.start_at = resume_when, start_at
+        self.active = False
+        self.evaluations = self.shots_spent = 0
+        self._begun: dict[str, Any] = {}  # what was so as the search took over
+        self._streak = self._failures = 0
+        self._exhausted: list[int | None] | None = None  # the budget with which it came to its end
+        self._seen = -1  # step of the last measurement looked at
+        self._loss = math.nan  # of the latest step of the search, its mean
+        self._proposer: Proposer | None = None
+        self._loaded: dict[str, Any] | None = None
+        self._constant: ConstantWeights | None = None
+        self._pins: StepHooks | None = None
+        self._weights: QuantumWeights | None = None
+        self._forecast = ShotForecast()
+
+    @property
+    def available(self) -> bool:
+        left = self.max_shots is None or self.shots_spent < self.max_shots
+        return self.evaluations < self.max_evaluations and left and self._exhausted != self._budget
+
+    @property
+    def _budget(self) -> list[int | None]:
+        return [self.max_evaluations, self.max_shots]
+
+    @property
+    def busy(self) -> bool:
+        return self.active
+
+    def describe(self, diagnosis: Diagnosis) -> str:
+        left = self.max_evaluations - self.evaluations
+        return f"train the quantum weights by {self._method} for up to {left} evaluations of the loss"
+
+    def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
+        self._take_over(trainer, module, str(diagnosis))
+        self._search(trainer, module, batch, batch_idx)
+
+    def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if self.active:
+            if agreed(trainer, self._gradient_is_back()):
+                self._give_back(trainer, module, f"the gradient is back, with an SNR of {self._snr():.3g}", "resolved")
+            else:
+                self._search(trainer, module, batch, batch_idx)
+        elif self.start_at is not None and self.step >= self.start_at and "step" not in self._begun and self.available:
+            reason = f"as asked for, at step {self.start_at}"
+            if self.dry_run:
+                self._begun = {"step": self.step}
+                self.tell(trainer, "dry_run", f"Would train the quantum weights by {self._method}, {reason}.")
+                return
+            self._take_over(trainer, module, f"{reason[0].upper()}{reason[1:]}.")
+            self._search(trainer, module, batch, batch_idx)
+
+    def restore(self, trainer: Any, module: Any) -> None:
+        if self._constant is not None:
+            self._constant.remove()
+        if self._pins is not None:
+            self._pins.remove()
+        self._constant = self._pins = None
+
+    # The take-over.
+
+    def _take_over(self, trainer: Any, module: Any, reason: str) -> None:
+        weights = QuantumWeights.of(module)
+        start = weights.read()
+        if not len(start):
+            raise InputError(
+                f"GradientFreeFallback searches over the weights of torchbp.QuantumLayer, and {type(module).__name__} "
+                "has none: wrap TorchQuantum modules with QuantumLayer.from_torchquantum."
+            )
+        snr = self._snr()
+        self._begun = {"step": self.step, "evaluations": self.evaluations, "shots": self.shots_spent, "snr": snr}
+        self._begun |= {"start": start, "method": self._method, "loss": None}
+        self._streak, self._failures, self._seen = 0, 0, self._last_step
+        self._proposer = propose(self.method, start, self.seed + self.step, self.options)
+        self.active = True
+        self._hold(trainer, module)
+        text = f"{self._method} takes over {len(start)} quantum weights, for up to "
+        text += f"{self.max_evaluations - self.evaluations} evaluations of the loss. {reason}"
+        self.tell(trainer, "fallback", text, method=self._method, weights=len(start), snr=_number(snr))
+
+    def _hold(self, trainer: Any, module: Any) -> None:
+        """Keep the optimizers from the quantum weights, without their noticing."""
+        self._weights = QuantumWeights.of(module)
+        self._constant = ConstantWeights(module, self._weights.layers.values())
+        self._pins = StepHooks(raw_optimizers(trainer), self._weights.elements())
+        self._pins.share = 0.0
+
+    def _give_back(self, trainer: Any, module: Any, reason: str, cause: str) -> None:
+        assert self._weights is not None
+        self.active, self._proposer = False, None
+        self._exhausted = None if cause == "resolved" else self._budget
+        self.restore(trainer, module)
+        for optimizer in raw_optimizers(trainer):
+            forget(optimizer, self._weights.elements())
+        self.detector.restart()
+        evaluations = self.evaluations - self._begun["evaluations"]
+        shots = self.shots_spent - self._begun["shots"]
+        before, after = self._begun["loss"], self._loss
+        text = f"The quantum weights are back with the optimizer: {reason}. {evaluations} evaluations of the loss"
+        text += f" and {shots} shots brought it from {before:.4g} to {after:.4g}." if shots else "."
+        numbers = {
+            "evaluations": evaluations,
+            "shots": shots,
+            "since": self._begun["step"],
+            "snr": _number(self._snr()),
+        }
+        losses = {"loss_before": _number(before), "loss_after": _number(after)}
+        self.tell(trainer, "gradients", text, reason=cause, **numbers, **losses)
+
+    # One step of the search.
+
+    def _search(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        assert self._proposer is not None
+        assert self._weights is not None
+        points = agreed(trainer, self._proposer.ask())
+        over = agreed(trainer, self._over(trainer, module, batch, batch_idx, len(points)))
+        if over:
+            self._give_back(trainer, module, over, "budget")
+            return
+        seed, loss_fn = self.seed + 7919 * self.step, self.detector.loss_fn
+        spent = self._weights.shots_used
+        losses = losses_at(trainer, module, self._weights, points, batch, batch_idx, seed=seed, loss_fn=loss_fn)
+        self.evaluations += len(points)
+        spent = self._weights.shots_used - spent
+        excuse(trainer, spent)
+        self.shots_spent += _sum(trainer, spent)
+        self._weights.write(agreed(trainer, self._proposer.tell(losses)))
+        finite = [loss for loss in losses if math.isfinite(loss)]
+        self._loss = statistics.fmean(finite) if finite else math.nan
+        self._begun["loss"] = self._loss if self._begun["loss"] is None else self._begun["loss"]
+        self._failures = 0 if finite else self._failures + 1
+        if self._failures >= STREAK:
+            self._give_back(trainer, module, f"the loss was not finite {STREAK} times in a row, at any point", "failed")
+
+    def _over(self, trainer: Any, module: Any, batch: Any, batch_idx: int, number: int) -> str:
+        """Why these evaluations can't be paid for any more; empty if they can."""
+        if self.evaluations + number > self.max_evaluations:
+            return f"another {number} evaluations would be more than the {self.max_evaluations} allowed"
+        left = [] if self.max_shots is None else [self.max_shots - self.shots_spent]
+        left += [shots for shots in [shots_left(trainer)] if shots is not None]
+        if not left:
+            return ""
+        needed = number * _sum(trainer, self._shots_of_one(trainer, module, batch, batch_idx))
+        return (
+            f"another {number} evaluations take {needed} shots, and {min(left)} are left" if needed > min(left) else ""
+        )
+
+    def _shots_of_one(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> int:
+        """Of an evaluation on this process; 0 where the step can't be run by itself, which the search will find out."""
+
+        def forward(module: Any, batch: Any) -> Any:
+            with torch.no_grad():
+                if self.detector.loss_fn is not None:
+                    return self.detector.loss_fn(module, batch)
+                return step_output(module, batch, batch_idx)
+
+        with suppress(Exception):
+            return self._forecast(trainer, module, batch, batch_idx, forward)
+        return 0
+
+    def _gradient_is_back(self) -> bool:
+        """Looks at each measurement once."""
+        if self._last_step == self._seen:
+            return False
+        self._seen = self._last_step
+        measurement = self.detector.monitor.history[-1]
+        if callable(self.resume_when):
+            resolved = bool(self.resume_when(measurement))
+        else:
+            low = self.resume_when is not None and not self._begun["snr"] >= self.resume_when
+            resolved = low and self._snr() >= (self.resume_when or 0.0)
+        self._streak = self._streak + 1 if resolved else 0
+        return self._streak >= STREAK
+
+    def _snr(self) -> float:
+        """The median over the quantum layers at the latest measurement; NaN where there is none."""
+        layers = self.detector.monitor.latest
+        ratios = [layer.snr for layer in layers if layer.kind == "quantum" and not math.isnan(layer.snr)]
+        return statistics.median(ratios) if ratios else math.nan
+
+    @property
+    def _last_step(self) -> int:
+        history = self.detector.monitor.history
+        return history[-1].step if history else -1
+
+    @property
+    def _method(self) -> str:
+        return self.method if isinstance(self.method, str) else getattr(self.method, "__name__", "a function")
+
+    def _drop(self, optimizer: Optimizer | None) -> None:
+        """Take the (zero) gradients away, with which momentum and weight decay would move the weights."""
+        if not self.active or self._weights is None:
+            return
+        listed = None if optimizer is None else {p for group in optimizer.param_groups for p in group["params"]}
+        for parameter, mask in self._weights.elements().items():
+            if bool(mask.all()) and (listed is None or parameter in listed):
+                parameter.grad = None
+
+    # Hooks.
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._forecast.forget()
+        if not self.active:
+            return
+        saved, self._loaded = self._loaded, None
+        self._hold(trainer, pl_module)
+        assert self._weights is not None
+        own = saved is not None and self._begun["method"] == self._method
+        start = self._begun["start"] if own else self._weights.read()
+        self._proposer = propose(self.method, start, self.seed + self._begun["step"], self.options)
+        if own and saved is not None:
+            self._proposer.load_state_dict(saved)
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        # A gradient scaler asks for gradients until it has scaled them.
+        if getattr(trainer.precision_plugin, "scaler", None) is None:
+            self._drop(None)
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self._drop(optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        fallback = {
+            "active": self.active,
+            "spent": [self.evaluations, self.shots_spent],
+            "counts": [self._streak, self._failures, self._seen],
+            "exhausted": self._exhausted,
+            "loss": self._loss,
+            "begun": dict(self._begun),
+            "proposer": None if self._proposer is None else self._proposer.state_dict(),
+        }
+        return super().state_dict() | fallback
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.active, self._loss = state_dict["active"], state_dict["loss"]
+        self.evaluations, self.shots_spent = state_dict["spent"]
+        self._exhausted = state_dict["exhausted"]
+        self._streak, self._failures, self._seen = state_dict["counts"]
+        self._begun, self._loaded = dict(state_dict["begun"]), state_dict["proposer"]
+
+
+def _check(max_evaluations: int, max_shots: int | None, start_at: int | None, resume_when: Resume) -> None:
+    least = {"max_evaluations": (max_evaluations, 1), "max_shots": (max_shots, 1), "start_at": (start_at, 0)}
+    for name, (value, minimum) in least.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < minimum):
+            raise InputError(f"{name} is a whole number of at least {minimum}, got {value!r}.")
+    number = isinstance(resume_when, int | float) and not isinstance(resume_when, bool) and resume_when > 0
+    if not (number or resume_when is None or callable(resume_when)):
+        raise InputError(
+            f"resume_when is an SNR above 0, a function (measurement) -> bool, or None for never; got {resume_when!r}."
+        )
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has no NaN."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _sum(trainer: Any, number: int) -> int:
+    """Over all processes."""
+    if trainer.world_size == 1:
+        return number
+    own = torch.tensor(float(number), dtype=torch.float64, device=trainer.strategy.root_device)
+    return int(trainer.strategy.reduce(own, reduce_op="sum"))

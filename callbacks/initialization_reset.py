@@ -1,0 +1,296 @@
+"""`InitializationReset`: starts the quantum weights anew, on trial, and takes that back if it was no good."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from torchbp.callbacks.candidates import Score, best, draw, score
+from torchbp.callbacks.evaluation import agreed, losses_at
+from torchbp.callbacks.loss_record import LossRecord, returned_loss
+from torchbp.callbacks.optimizer_state import forget, raw_optimizers
+from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.quantum_weights import QuantumWeights, averaged_models
+from torchbp.callbacks.remedy import Remedy
+from torchbp.callbacks.shot_budget import excuse, shots_left
+from torchbp.callbacks.shot_forecast import ShotForecast
+from torchbp.callbacks.snapshot import Snapshot
+from torchbp.callbacks.step_hooks import StepHooks
+from torchbp.circuits.initializers import INITIALIZERS, Initializer
+from torchbp.errors import InputError, UnknownNameError
+from torchbp.gradients.microbatch import batch_size, smallest_part
+from torchbp.gradients.plateau import Diagnosis, Verdict
+
+Scope = Literal["plateau", "all"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A reset that has not proved itself: when it began, the loss it has to beat, and what there was before."""
+
+    step: int
+    verdict: str
+    groups: tuple[str, ...] | None
+    before: float
+    snapshot: Snapshot
+
+
+class InitializationReset(Remedy):
+    """Draws new quantum weights, starts from the most promising, and goes back if that was no good.
+
+    A reset is a transaction. `candidates` starting points are drawn from `strategy`; each costs two passes over half
+    of the batch at hand, forward and backward: one training step's time and shots a candidate. The one with the
+    lowest promise is taken: its loss minus the length of its gradient (see `candidates.slope`), the loss one radian
+    down the slope. The optimizer forgets these weights and no others (see `optimizer_state.forget`), averaged copies
+    of the model (EMA, SWA) get them, and during `warmup` steps they move by a growing share of what the optimizer
+    would move them; its learning rate and schedule stay as they are.
+
+    After `trial` steps the mean training loss of the last quarter is compared with the mean over as many steps before
+    the reset. Where it is not lower, the whole model, classical parts and buffers too, and the optimizer's memory
+    become what they were before. A trial that is still open as the fit ends is judged then, by what there is of it.
+
+    Args:
+        detector: gives the verdicts, see `Remedy`.
+        strategy: a name in `torchbp.circuits.INITIALIZERS`, a function `(circuit, generator) -> (P,)`, or several of
+            them that candidates are drawn from in turn. `functools.partial` passes options.
+        scope: "plateau": the circuit layers that the verdict names, "all": all quantum weights. A verdict that names
+            none is about all.
+        max_resets: in a run, those taken back too.
+        candidates: starting points to choose from; with 1 nothing is evaluated.
+        max_shots: for the choice; fewer candidates are evaluated where they would take more. The rest of a
+            `ShotBudget` is a limit too.
+        warmup: steps; 0 for none.
+        trial: steps; left out: twice as many as it takes the detector to give a verdict.
+        seed: of the candidates and of the random numbers they are compared with.
+        answers, dry_run, name: see `Remedy`.
+
+    Raises:
+        InputError: a number too small, or no strategy.
+        UnknownNameError: no such strategy, scope or verdict.
+
+    What it can't do: where the circuit and its observable have a barren plateau by their nature, every starting point
+    but those near special ones is on it; see `torchbp.circuits.initializers` for what their theorems cover.
+    """
+
+    rung: ClassVar[int] = 20
+
+    def __init__(
+        self,
+        detector: PlateauDetector | None = None,
+        strategy: str | Initializer | Sequence[str | Initializer] = "gaussian",
+        *,
+        scope: Scope = "plateau",
+        max_resets: int = 2,
+        candidates: int = 8,
+        max_shots: int | None = None,
+        warmup: int = 10,
+        trial: int | None = None,
+        seed: int = 0,
+        answers: Iterable[Verdict | str] = (Verdict.BARREN_PLATEAU, Verdict.LOCAL_MINIMUM),
+        dry_run: bool = False,
+        name: str = "",
+    ) -> None:
+        super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
+        self.strategies = [strategy] if isinstance(strategy, str) or callable(strategy) else list(strategy)
+        _check(self.strategies, scope, max_resets, candidates, max_shots, warmup, trial)
+        self.scope, self.max_resets, self.candidates, self.max_shots = scope, max_resets, candidates, max_shots
+        self.warmup, self.trial, self.seed = warmup, trial, seed
+        self.resets = 0
+        self._trial: Trial | None = None
+        self._hooks: StepHooks | None = None
+        self._losses = LossRecord(1)
+        self._silent = False  # whether the training step returns no loss
+        self._forecast = ShotForecast()
+
+    @property
+    def available(self) -> bool:
+        return self.resets < self.max_resets
+
+    @property
+    def busy(self) -> bool:
+        return self._trial is not None
+
+    @property
+    def trial_steps(self) -> int:
+        """Steps from a reset to its judgement."""
+        watch = self.detector.watch
+        return self.trial or 2 * self.detector.monitor.every_n_steps * (watch.window + watch.patience)
+
+    def describe(self, diagnosis: Diagnosis) -> str:
+        where = ", ".join(self._groups(diagnosis) or ()) or "all quantum weights"
+        names = ", ".join(s if isinstance(s, str) else getattr(s, "__name__", "a function") for s in self.strategies)
+        return f"reset {where} to the best of {self.candidates} candidates ({names})"
+
+    def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
+        groups = self._groups(diagnosis)
+        weights = QuantumWeights.of(module, groups)
+        if not len(weights):  # a verdict on layers that are not torchbp's
+            weights, groups = QuantumWeights.of(module), None
+        self.resets += 1
+        before = self._losses.mean(trainer)
+        seed = self.seed + 1_000_003 * self.resets
+        number = self._affordable(trainer, module, batch, batch_idx)
+        generator = torch.Generator().manual_seed(seed)
+        points = draw(weights, self.strategies, number, generator)
+        spent = weights.shots_used
+        scores: list[Score] = []
+        if number > 1:
+            loss_fn = self.detector.loss_fn
+            scores = score(trainer, module, weights, points, batch, batch_idx, seed=seed, loss_fn=loss_fn)
+        chosen = best(scores) if scores else 0
+        spent = weights.shots_used - spent
+        excuse(trainer, spent)
+        self._trial = Trial(self.step, diagnosis.verdict.value, groups, before, Snapshot.of(trainer, module))
+        weights.write(points[chosen])
+        for optimizer in raw_optimizers(trainer):
+            forget(optimizer, weights.elements())
+        weights.publish(module, averaged_models(trainer))
+        self._losses.clear()
+        self._hook(trainer, module)
+        numbers: dict[str, Any] = {"weights": len(weights), "candidates": len(points), "loss_before": before}
+        if scores:
+            numbers |= {"losses": [s.loss for s in scores], "slopes": [s.slope for s in scores], "chosen": chosen}
+        text = f"Reset {self.resets} of {self.max_resets}: {len(weights)} weights to the best of {len(points)} "
+        text += f"candidates, on trial for {self.trial_steps} steps. {diagnosis}"
+        self.tell(trainer, "reset", text, shots=spent, **numbers)
+
+    def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if self._silent and self.step % self.detector.monitor.every_n_steps == 0:
+            self._losses.note(torch.tensor(self._loss(trainer, module, batch, batch_idx)))
+        if self._trial is None:
+            return
+        if self._hooks is not None:
+            self._hooks.share = (self.step - self._trial.step + 1) / (self.warmup + 1)
+            if self._hooks.share >= 1:
+                self._unhook()
+        if self.step - self._trial.step >= self.trial_steps:
+            self._judge(trainer, module)
+            self.detector.restart()
+
+    def conclude(self, trainer: Any, module: Any) -> None:
+        if self._trial is not None:
+            self._judge(trainer, module)
+
+    def restore(self, trainer: Any, module: Any) -> None:
+        self._unhook()
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        super().on_fit_start(trainer, pl_module)
+        draw(QuantumWeights.of(pl_module), self.strategies, len(self.strategies), torch.Generator())  # or say why not
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._forecast.forget()
+        self._losses.length = max(1, self.trial_steps // 4) * trainer.accumulate_grad_batches
+        if self._trial is not None and self.step + 1 - self._trial.step <= self.warmup:
+            self._hook(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        loss = returned_loss(trainer, outputs)
+        self._silent = loss is None
+        if loss is not None:
+            self._losses.note(loss)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def state_dict(self) -> dict[str, Any]:
+        trial = self._trial
+        saved = None
+        if trial is not None:
+            saved = vars(trial) | {"snapshot": trial.snapshot.state_dict()}
+            saved["groups"] = None if trial.groups is None else list(trial.groups)
+        losses = self._losses.state_dict()
+        return super().state_dict() | {"resets": self.resets, "trial": saved, "losses": losses, "silent": self._silent}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.resets, self._silent = state_dict["resets"], state_dict["silent"]
+        self._losses.load_state_dict(state_dict["losses"])
+        saved = state_dict["trial"]
+        self._trial = None
+        if saved is not None:
+            groups = None if saved["groups"] is None else tuple(saved["groups"])
+            snapshot = Snapshot.from_state_dict(saved["snapshot"])
+            self._trial = Trial(**saved | {"groups": groups, "snapshot": snapshot})
+
+    def _groups(self, diagnosis: Diagnosis) -> tuple[str, ...] | None:
+        """Circuit layers to reset; None for all."""
+        return diagnosis.layers if self.scope == "plateau" and diagnosis.layers else None
+
+    def _affordable(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> int:
+        """How many candidates can be evaluated; 1 needs no evaluation."""
+        limits = [n for n in (self.max_shots, shots_left(trainer)) if n is not None]
+        if self.candidates == 1 or not limits:
+            return self.candidates
+        try:
+            one = self._forecast(trainer, module, batch, batch_idx, self.detector.loss_fn)
+            one *= 1 if (batch_size(batch) or 0) >= 2 * smallest_part(module) else 2  # the whole batch, twice
+        except Exception:  # then there is no evaluating it either
+            return agreed(trainer, 1)
+        affordable = self.candidates if one == 0 else min(self.candidates, min(limits) // one)
+        return agreed(trainer, max(1, affordable))
+
+    def _loss(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> float:
+        """The present loss, undisturbed."""
+        weights = QuantumWeights.of(module)
+        seed, loss_fn = self.seed + self.step, self.detector.loss_fn
+        return losses_at(trainer, module, weights, [weights.read()], batch, batch_idx, seed=seed, loss_fn=loss_fn)[0]
+
+    def _judge(self, trainer: Any, module: Any) -> None:
+        trial, after = self._trial, self._losses.mean(trainer)
+        assert trial is not None
+        self._trial = None
+        self._unhook()
+        worse = not (after < trial.before or (math.isnan(trial.before) and math.isfinite(after)))
+        numbers = {"loss_before": trial.before, "loss_after": after, "verdict": trial.verdict, "since": trial.step}
+        losses = f"the mean loss is {after:.4g}, and was {trial.before:.4g} before"
+        if not agreed(trainer, worse):
+            self.tell(trainer, "kept", f"The reset of step {trial.step} is kept: {losses}.", **numbers)
+            return
+        trial.snapshot.restore(trainer, module)
+        QuantumWeights.of(module, trial.groups).publish(module, averaged_models(trainer))
+        self._losses.clear()
+        self.tell(trainer, "rollback", f"The reset of step {trial.step} is taken back: {losses}.", **numbers)
+
+    def _hook(self, trainer: Any, module: Any) -> None:
+        self._unhook()
+        if self.warmup and self._trial is not None:
+            elements = QuantumWeights.of(module, self._trial.groups).elements()
+            self._hooks = StepHooks(raw_optimizers(trainer), elements)
+            self._hooks.share = 1 / (self.warmup + 1)
+
+    def _unhook(self) -> None:
+        if self._hooks is not None:
+            self._hooks.remove()
+        self._hooks = None
+
+
+def _check(
+    strategies: Sequence[Any],
+    scope: str,
+    max_resets: int,
+    candidates: int,
+    max_shots: int | None,
+    warmup: int,
+    trial: int | None,
+) -> None:
+    if not strategies:
+        raise InputError("A reset needs a strategy to draw from: strategy= names at least one.")
+    for strategy in strategies:
+        if isinstance(strategy, str) and strategy not in INITIALIZERS:
+            raise UnknownNameError("initializer", strategy, INITIALIZERS)
+    if scope not in ("plateau", "all"):
+        raise UnknownNameError("scope", scope, ("plateau", "all"))
+    least = {
+        "max_resets": (max_resets, 1),
+        "candidates": (candidates, 1),
+        "max_shots": (max_shots, 1),
+        "warmup": (warmup, 0),
+        "trial": (trial, 1),
+    }
+    for name, (value, minimum) in least.items():
+        if value is not None and value < minimum:
+            raise InputError(f"{name} is at least {minimum}, got {value}.")

@@ -1,0 +1,218 @@
+"""`LayerwiseTraining`: grows a circuit layer by layer, each trained where the gradients of few layers are large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from torchbp.callbacks.candidates import draw
+from torchbp.callbacks.growth import Stage, allows, stages
+from torchbp.callbacks.investigation import quantum_layers
+from torchbp.callbacks.optimizer_state import forget, raw_optimizers
+from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.quantum_weights import QuantumWeights, averaged_models
+from torchbp.callbacks.remedy import Remedy
+from torchbp.callbacks.step_hooks import StepHooks
+from torchbp.circuits.initializers import INITIALIZERS, Initializer
+from torchbp.errors import InputError, UnknownNameError
+from torchbp.gradients.plateau import Diagnosis, Verdict
+from torchbp.layer import QuantumLayer
+
+
+class LayerwiseTraining(Remedy):
+    """Starts with the first layers of every circuit, and adds layers as training goes on (Skolik 2021, 2006.14904).
+
+    Layers that wait have all weights at zero, where rotations do nothing; their fixed gates stay. Layers that have had
+    their turn are frozen. Weights that are frozen or wait get no gradient and no update: not from momentum, not from
+    weight decay. When the circuit is whole, all of it is trained, or `partitions` of it in turn. At every change the
+    optimizer forgets the quantum weights; classical weights are trained all the time.
+
+    Args:
+        detector: gives the verdicts, see `Remedy`.
+        schedule: epochs from one change to the next; or "snr": as soon as the next layers have a measurable gradient
+            that is no smaller than that of those in training (see `growth.allows`), at the latest after `epochs`.
+        grow: layers to add at a time.
+        freeze: whether layers that have had their turn rest until the circuit is whole.
+        partitions: parts of the whole circuit that are trained in turn; 1: all of it at once.
+        begin: "verdict": starts at a verdict, anew, the first layers drawn from `strategy`. "start": with the fit, the
+            first layers from the weights they have.
+        strategy: initializer of the first layers, see `InitializationReset`.
+        epochs: the most epochs between changes for the schedule "snr".
+        seed: of the drawn weights.
+        answers, dry_run, name: see `Remedy`.
+
+    Raises:
+        InputError: a number below 1.
+        UnknownNameError: no such schedule, begin, strategy or verdict.
+
+    What it can't promise: that layers trained one by one end where all together would (Campos 2021, 2103.07585, shows
+    tasks where they stop improving), or that the whole circuit has no plateau once it is random enough.
+    """
+
+    rung: ClassVar[int] = 30
+
+    def __init__(
+        self,
+        detector: PlateauDetector | None = None,
+        schedule: int | Literal["snr"] = 5,
+        *,
+        grow: int = 1,
+        freeze: bool = True,
+        partitions: int = 1,
+        begin: Literal["verdict", "start"] = "verdict",
+        strategy: str | Initializer = "gaussian",
+        epochs: int = 20,
+        seed: int = 0,
+        answers: Iterable[Verdict | str] = (Verdict.BARREN_PLATEAU, Verdict.NOISE_INDUCED),
+        dry_run: bool = False,
+        name: str = "",
+    ) -> None:
+        super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
+        if isinstance(schedule, str) and schedule != "snr":
+            raise UnknownNameError("schedule", schedule, ("snr",))
+        if begin not in ("verdict", "start"):
+            raise UnknownNameError("begin", begin, ("verdict", "start"))
+        if isinstance(strategy, str) and strategy not in INITIALIZERS:
+            raise UnknownNameError("initializer", strategy, INITIALIZERS)
+        for what, value in (("schedule", schedule), ("grow", grow), ("partitions", partitions), ("epochs", epochs)):
+            if not isinstance(value, str) and value < 1:
+                raise InputError(f"{what} is at least 1, got {value}.")
+        self.schedule, self.grow, self.freeze, self.partitions = schedule, grow, freeze, partitions
+        self.begin, self.strategy, self.epochs, self.seed = begin, strategy, epochs, seed
+        self._stage: int | None = None  # index of the present one
+        self._epochs = self._began = 0  # since it began, and the step when it did
+        self._stages: list[Stage] = []
+        self._turns = 1  # the last of them, which come again and again
+        self._hooks: StepHooks | None = None
+        self._still: dict[nn.Parameter, Tensor] = {}  # elements that are not trained now
+
+    @property
+    def available(self) -> bool:
+        return self.begin == "verdict" and self._stage is None and len(self._stages) > self._turns
+
+    @property
+    def busy(self) -> bool:
+        return self._stage is not None and self._stage < len(self._stages) - self._turns
+
+    def gives_way(self, diagnosis: Diagnosis) -> bool:
+        return diagnosis.verdict is Verdict.DIVERGING
+
+    def describe(self, diagnosis: Diagnosis) -> str:
+        return f"start anew with {self.grow} of {self._stages[-1].grown} circuit layers, and grow"
+
+    def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
+        weights = QuantumWeights.of(module)
+        generator = torch.Generator().manual_seed(self.seed)
+        weights.write(draw(weights, [self.strategy], 1, generator)[0])
+        self._start(trainer, module, f" {diagnosis}")
+
+    def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if self._stage is None:
+            if self.begin == "start" and len(self._stages) > self._turns and not self.dry_run:
+                self._start(trainer, module, "")
+        elif self._due(module):
+            last = len(self._stages) - 1
+            following = self._stage + 1 if self._stage < last else last - self._turns + 1
+            if following != self._stage:
+                self._enter(trainer, module, following, "")
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        super().on_fit_start(trainer, pl_module)
+        n = max((len(layer.weight_groups) for layer in quantum_layers(pl_module).values()), default=0)
+        self._turns = min(self.partitions, max(1, n))
+        self._stages = stages(n, self.grow, freeze=self.freeze, partitions=self._turns)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self._stage is not None:
+            self._pin(trainer, pl_module)
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        listed = {p for group in optimizer.param_groups for p in group["params"]}
+        for parameter, mask in self._still.items():
+            if parameter in listed and parameter.grad is not None:
+                still = mask.view_as(parameter).to(parameter.device)
+                parameter.grad = parameter.grad.masked_fill(still, 0.0)  # it counts for no clipped norm either
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        self._epochs += 1
+
+    def restore(self, trainer: Any, module: Any) -> None:
+        if self._hooks is not None:
+            self._hooks.remove()
+        self._hooks, self._still = None, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"stage": self._stage, "since": [self._epochs, self._began]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._stage = state_dict["stage"]
+        self._epochs, self._began = state_dict["since"]
+
+    def _due(self, module: Any) -> bool:
+        if self.schedule != "snr":
+            return self._epochs >= self.schedule
+        if self._epochs >= self.epochs:
+            return True
+        history = self.detector.monitor.history
+        if not self.busy or not history or history[-1].step < self._began:
+            return False
+        assert self._stage is not None
+        now, following = self._stages[self._stage], self._stages[self._stage + 1]
+        places = _places(module)
+        measured = [(layer, places[layer.name]) for layer in history[-1].layers if layer.name in places]
+        waiting = [layer for layer, k in measured if now.grown <= k < following.grown]
+        return allows(waiting, [layer for layer, k in measured if now.trains(k)])
+
+    def _start(self, trainer: Any, module: Any, why: str) -> None:
+        """The waiting layers go to zero, and the first ones are trained."""
+        first = self._stages[0]
+        weights = QuantumWeights.of(module)
+        waiting = torch.cat([_mask(layer, lambda k: k >= first.grown) for layer in weights.layers.values()])
+        weights.write(torch.where(waiting, 0.0, weights.read()))
+        self._enter(trainer, module, 0, why)
+
+    def _enter(self, trainer: Any, module: Any, stage: int, why: str) -> None:
+        self._stage, self._epochs, self._began = stage, 0, self.step
+        self.restore(trainer, module)
+        self._pin(trainer, module)
+        weights = QuantumWeights.of(module)
+        for optimizer in raw_optimizers(trainer):
+            forget(optimizer, weights.elements())
+        weights.publish(module, averaged_models(trainer))
+        now, n = self._stages[stage], self._stages[-1].grown
+        trained = f"layers {now.first + 1} to {now.last}" if now.last - now.first > 1 else f"layer {now.last}"
+        text = f"Trains {trained} of the {now.grown} that the circuit has grown to, out of {n}.{why}"
+        self.tell(trainer, "layerwise", text, trained=[now.first, now.last], grown=now.grown, layers=n)
+
+    def _pin(self, trainer: Any, module: Any) -> None:
+        """Hold what the present stage does not train."""
+        assert self._stage is not None
+        now = self._stages[self._stage]
+        weights = QuantumWeights.of(module)
+        weights.chosen = torch.cat([_mask(layer, lambda k: not now.trains(k)) for layer in weights.layers.values()])
+        self._still = weights.elements()
+        self._hooks = StepHooks(raw_optimizers(trainer), self._still)
+        self._hooks.share = 0.0
+
+
+def _mask(layer: QuantumLayer, wanted: Callable[[int], bool]) -> Tensor:
+    """(P,) bool: weights in those of the circuit's layers whose number is wanted."""
+    mask = torch.zeros(layer.circuit.n_weights, dtype=torch.bool)
+    for k, indices in enumerate(layer.weight_groups.values()):
+        mask[list(indices)] = wanted(k)
+    return mask
+
+
+def _places(module: Any) -> dict[str, int]:
+    """The number of each circuit layer in its circuit, by the name the monitor gives it."""
+    found = {}
+    for path, layer in quantum_layers(module).items():
+        for k, name in enumerate(layer.weight_groups):
+            found[f"{path}/{name}" if path else name] = k
+    return found

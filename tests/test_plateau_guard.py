@@ -1,0 +1,153 @@
+"""PlateauGuard: who acts when, one state for all, and nothing at all in a dry run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from scripted import Model, Scripted, equal, everything, fit, verdict
+
+from torchbp.callbacks import (
+    AdaptiveShots,
+    GradientFreeFallback,
+    GradientSNRMonitor,
+    InitializationReset,
+    LayerwiseTraining,
+    PlateauDetector,
+    PlateauGuard,
+    PlateauStopping,
+    ShotBudget,
+)
+from torchbp.errors import InputError
+
+BP = "barren_plateau"
+
+
+def ladder(**fallback: Any) -> list[Any]:
+    """Every rung, quick to try and to give up."""
+    return [
+        AdaptiveShots(max_shots=200),
+        InitializationReset(candidates=2, trial=2, warmup=1),
+        LayerwiseTraining(schedule=1),
+        GradientFreeFallback(method="spsa", **{"max_evaluations": 6, **fallback}),
+        PlateauStopping(),
+    ]
+
+
+def guard(script: Any, shots: int | None = None, **options: Any) -> PlateauGuard:
+    return PlateauGuard(Scripted(script, options.pop("every", 1000)), options.pop("ladder", ladder()), **options)
+
+
+def test_it_climbs_the_ladder():
+    """The same verdict after every step. Oracle: by hand: two resets, the layers, the search, the end."""
+    watch = guard(dict.fromkeys(range(60), BP))
+    trainer = fit(Model(lr=1e-4), [watch], max_epochs=20)
+    kinds = [event.kind for event in watch.events if event.kind != "verdict"]
+    acts = [kind for kind in kinds if kind not in ("kept", "rollback")]
+    assert acts == ["reset", "reset", "layerwise", "layerwise", "layerwise", "fallback", "gradients", "stop"]
+    assert trainer.current_epoch < 19
+    assert all(event.data["verdict"] == BP for event in watch.events if event.kind in ("reset", "fallback", "stop"))
+    assert [event.step for event in watch.events] == sorted(event.step for event in watch.events)
+
+
+@pytest.mark.parametrize(
+    ("said", "first"),
+    [
+        ("shot_limited", "shots"),
+        (BP, "reset"),
+        ("local_minimum", "reset"),
+        ("noise_induced", "layerwise"),
+        ("diverging", "stop"),
+        ("oscillating", None),
+        ("healthy", None),
+    ],
+)
+def test_the_verdict_chooses_the_rung(said, first):
+    """Oracle: the table in the guard's docstring."""
+    watch = guard({1: said})
+    fit(Model(shots=20), [watch], max_epochs=1)
+    assert [event.kind for event in watch.events][1:2] == ([first] if first else [])
+
+
+def test_a_doubtful_verdict_is_only_announced():
+    """Oracle: by hand."""
+    watch = guard({1: verdict(BP, confidence=0.55)})
+    fit(Model(), [watch])
+    assert [event.kind for event in watch.events] == ["verdict"]
+
+
+def test_dry_run_changes_nothing():
+    """With real measurements and verdicts. Oracle: the fit without it, bit for bit; it says what it would do."""
+    runs = []
+    for dry in (True, False):
+        detector = PlateauDetector(GradientSNRMonitor(1, 2), patience=1, window=2, cooldown=2, samples=4)
+        watch = PlateauGuard(detector, ladder(), dry_run=True)
+        model = Model(lr=1e-6)
+        trainer = fit(model, [watch] if dry else [])
+        runs.append([*everything(model, trainer), torch.get_rng_state()])
+        if dry:
+            assert "dry_run" in {event.kind for event in watch.events}
+            assert {event.kind for event in watch.events} <= {"verdict", "dry_run"}
+    assert equal(*runs)
+
+
+def test_one_line():
+    """Its defaults, in the first steps of a healthy run. Oracle: the fit without it, bit for bit."""
+    runs = []
+    for callbacks in ([PlateauGuard()], []):
+        model = Model()
+        trainer = fit(model, callbacks)
+        runs.append(everything(model, trainer))
+    assert equal(*runs)
+
+
+def test_a_budget_of_its_own():
+    """Oracle: the layer's own count; the reset asks for what is left."""
+    watch = guard({2: BP}, budget=ShotBudget(200_000), ladder=[InitializationReset(candidates=100, trial=50)])
+    model = Model(shots=50)
+    fit(model, [watch], max_epochs=20)
+    assert watch.budget.used == model.core.shots_used <= 200_000
+    kinds = {event.kind for event in watch.events}
+    assert kinds in ({"verdict", "reset", "budget", "kept"}, {"verdict", "reset", "budget", "rollback"})
+    assert 1 < watch.events[1].data["candidates"] < 20
+
+
+def test_events_have_their_evidence(tmp_path):
+    """In the file beside the logs: strict JSON, every event once. Oracle: the events themselves."""
+    watch = guard(dict.fromkeys(range(60), BP), every=1)
+    fit(Model(lr=1e-4), [watch], max_epochs=20, log_every_n_steps=1, logger=CSVLogger(tmp_path))
+
+    def refuse(constant: str) -> Any:
+        raise AssertionError(constant)
+
+    (file,) = Path(tmp_path).rglob("torchbp_events.jsonl")
+    written = [json.loads(line, parse_constant=refuse) for line in file.read_text().splitlines()]
+    assert [(row["step"], row["kind"]) for row in written] == [(e.step, e.kind) for e in watch.events]
+    assert watch.report().count("\n") == len(watch.events) - 1
+    reset = next(row for row in written if row["kind"] == "reset")
+    assert len(reset["data"]["losses"]) == len(reset["data"]["slopes"]) == 2
+
+
+def test_pieces_listen_to_the_guard_s_detector():
+    """Oracle: by hand."""
+    watch = guard({})
+    assert all(remedy.detector is watch.detector for remedy in watch.ladder)
+    assert watch.monitor is watch.detector.monitor
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"confidence": -0.1}, "A confidence lies between 0 and 1, got -0.1"),
+        ({"ladder": [ShotBudget(1)]}, "The ladder is made of remedies, got ShotBudget"),
+        ({"ladder": [PlateauStopping(), PlateauStopping()]}, "two remedies 'torchbp.PlateauStopping'"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    """Said where they are given."""
+    with pytest.raises(InputError, match=message):
+        guard({}, **options)
