@@ -47,6 +47,7 @@ from torchbp.callbacks import (
     InitializationReset,
     PlateauDetector,
     PlateauGuard,
+    ShotBudget,
 )
 from torchbp.circuits import Circuit, angle_encoding, global_z, hardware_efficient, local_z, mirrored, tfim
 from torchbp.models import QAOA, VQE, HybridClassifier
@@ -198,7 +199,7 @@ def fallback_only(task: Task) -> list[L.Callback]:
 
 
 def guarded(task: Task) -> list[L.Callback]:
-    return [PlateauGuard(watching())]
+    return [PlateauGuard(watching(), budget=ShotBudget(total=task.budget))]
 
 
 ARMS: dict[str, Callable[[Task], list[L.Callback]]] = {
@@ -304,7 +305,9 @@ def per_shot(results: list[Result]) -> float:
 def tuned(store: Store, task: str, arm: str) -> float:
     """The learning rate with the most converged runs per shot on the tuning seeds; of equals the one that is fastest
     for its fellows, else the middle one."""
-    scores = [(per_shot(store.find(task, arm, rate, TUNING_SEEDS)), -abs(math.log(rate / 0.03)), rate) for rate in RATES]
+    scores = [
+        (per_shot(store.find(task, arm, rate, TUNING_SEEDS)), -abs(math.log(rate / 0.03)), rate) for rate in RATES
+    ]
     return max(scores)[-1]
 
 
@@ -334,7 +337,10 @@ def ratio(one: list[Result], other: list[Result], draws: int = 10_000) -> tuple[
 def report(store: Store, tasks: list[str], seeds: range, rates: dict[tuple[str, str], float]) -> None:
     for task in tasks:
         print(f"\n{task}: budget {TASKS[task].budget / 1e6:g} M shots a run, {len(seeds)} seeds, mean (95% interval)")
-        print(f"{'arm':15}{'rate':>6}  {'converged':>20}  {'M shots per converged':>22}{'s a run':>9}{'stopped':>9}", end="")
+        print(
+            f"{'arm':15}{'rate':>6}  {'converged':>20}  {'M shots per converged':>22}{'s a run':>9}{'stopped':>9}",
+            end="",
+        )
         print(f"  {'converged per shot : unguarded':>32}")
         base = store.find(task, "unguarded", rates[task, "unguarded"], seeds)
         for arm in ARMS:
