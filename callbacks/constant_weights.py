@@ -65,6 +65,11 @@ class ConstantWeights:
         return parameters
 
 
+def constant(layer: nn.Module) -> bool:
+    """Whether `ConstantWeights` has this layer: its next training step spends no shots on its weights' gradient."""
+    return any(isinstance(getattr(h, "__self__", None), ConstantWeights) for h in layer._forward_pre_hooks.values())
+
+
 class _Tied(torch.autograd.Function):
     """The output, with a gradient of zero for the parameters."""
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from torchbp.callbacks.constant_weights import ConstantWeights
 from torchbp.callbacks.evaluation import agreed, losses_at
+from torchbp.callbacks.investigation import quantum_layers
 from torchbp.callbacks.isolation import step_output
 from torchbp.callbacks.measurement import Measurement
 from torchbp.callbacks.optimizer_state import forget, raw_optimizers
@@ -49,8 +50,8 @@ class GradientFreeFallback(Remedy):
 
     Args:
         detector: gives the verdicts, see `Remedy`.
-        method: "cma" (a population in each step), "spsa" (2 evaluations), "rotosolve" (3; exact for a loss that is
-            linear in the expectation values, see `RotosolveProposer`), or a function `(start (P,), seed)` that
+        method: "spsa" (2 evaluations a step), "cma" (a population), "rotosolve" (3; exact for a loss that is linear
+            in the expectation values, see `RotosolveProposer`), or a function `(start (P,), seed)` that
             returns a `torchbp.optim.Proposer` or another library's ask/tell optimizer, see `AskTell`.
         max_evaluations: of the loss, in a run.
         max_shots: for these evaluations, in a run, all processes together; the rest of a `ShotBudget` is a limit too.
@@ -76,7 +77,7 @@ class GradientFreeFallback(Remedy):
     def __init__(
         self,
         detector: PlateauDetector | None = None,
-        method: str | Maker = "cma",
+        method: str | Maker = "spsa",
         *,
         max_evaluations: int = 2000,
         max_shots: int | None = None,
@@ -155,12 +156,11 @@ class GradientFreeFallback(Remedy):
     # The take-over.
 
     def _take_over(self, trainer: Any, module: Any, reason: str) -> None:
-        weights = QuantumWeights.of(module)
-        start = weights.read()
+        start = _trainable(module).read()
         if not len(start):
             raise InputError(
                 f"GradientFreeFallback searches over the weights of torchbp.QuantumLayer, and {type(module).__name__} "
-                "has none: wrap TorchQuantum modules with QuantumLayer.from_torchquantum."
+                "has none that train: wrap TorchQuantum modules with QuantumLayer.from_torchquantum."
             )
         snr = self._snr()
         self._begun = {"step": self.step, "evaluations": self.evaluations, "shots": self.shots_spent, "snr": snr}
@@ -175,7 +175,7 @@ class GradientFreeFallback(Remedy):
 
     def _hold(self, trainer: Any, module: Any) -> None:
         """Keep the optimizers from the quantum weights, without their noticing."""
-        self._weights = QuantumWeights.of(module)
+        self._weights = _trainable(module)
         self._constant = ConstantWeights(module, self._weights.layers.values())
         self._pins = StepHooks(raw_optimizers(trainer), self._weights.elements())
         self._pins.share = 0.0
@@ -346,6 +346,12 @@ def _check(max_evaluations: int, max_shots: int | None, start_at: int | None, re
         raise InputError(
             f"resume_when is an SNR above 0, a function (measurement) -> bool, or None for never; got {resume_when!r}."
         )
+
+
+def _trainable(module: Any) -> QuantumWeights:
+    """Those of all layers but the ones that the user has frozen."""
+    layers = quantum_layers(module).items()
+    return QuantumWeights({path: layer for path, layer in layers if any(p.requires_grad for p in layer.parameters())})
 
 
 def _number(value: float | None) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchbp.callbacks.constant_weights import constant
 from torchbp.callbacks.investigation import quantum_layers
 from torchbp.callbacks.isolation import LossFunction, training_loss
 from torchbp.gradients.microbatch import batch_size, split_batch
@@ -49,7 +50,9 @@ class ShotForecast:
         layers = quantum_layers(module)
         if all(layer.shots is None for layer in layers.values()):
             return 0
-        trained = tuple(p.requires_grad for layer in layers.values() for p in layer.parameters())
+        trained = tuple(
+            p.requires_grad and not constant(layer) for layer in layers.values() for p in layer.parameters()
+        )
         key = batch_size(batch), trained, tuple(layer.shots for layer in layers.values())
         if key not in self._calls:
             self._calls[key] = _calls(trainer, module, layers, batch, batch_idx, loss_fn)
@@ -93,7 +96,8 @@ def _stub(path: str, layer: QuantumLayer, noted: list[tuple[str, Call]]) -> Call
         weights = layer.weights
         follow = torch.is_grad_enabled()
         moving = x is not None and x.requires_grad and follow
-        noted.append((path, Call(samples, layer.shots or 0, weights.requires_grad and follow, moving)))
+        trained = weights.requires_grad and follow and not constant(layer)
+        noted.append((path, Call(samples, layer.shots or 0, trained, moving)))
         inputs = 0.0 if x is None else x.sum()
         return (0.0 * (weights.sum() + inputs)).expand(samples, len(layer.observables)).to(weights.dtype).clone()
 

@@ -15,7 +15,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from fits import lightning_module, loader, trainer_of
+from fits import lightning_module, loader, plain_module, trainer_of
 from test_fallback_undisturbing import Still, measured
 from test_plateau_detector import eager, simple
 from test_plateau_detector import loader as plateau_loader
@@ -23,6 +23,7 @@ from torch import nn
 
 from torchbp.callbacks import GradientFreeFallback, GradientSNRMonitor, PlateauDetector
 from torchbp.callbacks.measurement import Measurement
+from torchbp.callbacks.shot_forecast import ShotForecast
 from torchbp.circuits import tfim
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.gradients.plateau import Verdict
@@ -36,7 +37,7 @@ def quiet(every: int = 1000) -> PlateauDetector:
 
 def alone(**options: Any) -> GradientFreeFallback:
     """Takes over at step 0, without waiting for a verdict."""
-    defaults = {"detector": quiet(), "start_at": 0, "resume_when": None}
+    defaults = {"detector": quiet(), "method": "cma", "start_at": 0, "resume_when": None}
     return GradientFreeFallback(**{**defaults, **options})
 
 
@@ -97,6 +98,26 @@ def test_shots_are_budgeted_before_they_are_spent() -> None:
     assert fallback.events[-1].data["reason"] == "budget"
 
 
+def test_steps_cost_what_a_shot_budget_expects() -> None:
+    """While the search has the weights, their gradient takes no shots. Oracle: the layer's own count."""
+    fallback = alone(method=Still, max_evaluations=8)
+    expected: list[int] = []
+    spent: list[int] = []
+
+    class Count(pl.Callback):
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+            expected.append(ShotForecast()(trainer, module, batch, batch_idx))
+            spent.append(-module.core.shots_used)
+
+        def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+            spent[-1] += module.core.shots_used
+
+    fit([fallback, Count()], lightning_module(pl, measured(shots=20), mixing=False), max_epochs=2)
+    one = 8 * 20  # samples, shots
+    assert expected == 4 * [one * (1 + 2 * 2)] + 4 * [one * (1 + 2 * 2 + 2 * 12)]
+    assert spent[1:] == expected[1:]  # in the first step the detector measures its reference circuit
+
+
 def test_it_forgets_what_the_optimizer_knew() -> None:
     """Oracle: the state of a new Adam after one step."""
     fallback = alone(method=Still, start_at=4, max_evaluations=8)
@@ -143,6 +164,17 @@ def test_it_returns_when_the_gradient_is_back(resume_when: Any, ratios: list[flo
     gradients = [event for event in fallback.events if event.kind == "gradients"]
     assert [event.step for event in gradients] == ([] if back_at is None else [back_at])
     assert all(event.data["reason"] == "resolved" for event in gradients)
+
+
+def test_layers_that_the_user_froze_stay() -> None:
+    """Two quantum layers, one of them frozen."""
+    module = lightning_module(pl, nn.Sequential(measured(), measured()), mixing=False)
+    module.core[0].requires_grad_(False)
+    before = [layer.weights.detach().clone() for layer in module.core]
+    fit([alone()], module, max_epochs=1)
+    assert torch.equal(module.core[0].weights, before[0])
+    assert not torch.equal(module.core[1].weights, before[1])
+    assert not module.core[0].weights.requires_grad
 
 
 def test_a_verdict_starts_it() -> None:
@@ -203,50 +235,43 @@ def test_after_an_exception_the_model_is_as_before(error: type[BaseException]) -
     assert bool(module.core.weights.grad.abs().sum() > 0)
 
 
-KILLED = """
-import os, signal, sys, torch, lightning.pytorch as pl
-from fits import loader, plain_module, trainer_of
-from test_gradient_free_fallback import alone, measured
-
-folder, method, kind = sys.argv[1:]
-torch.set_num_threads(1)
-fallback = alone(method=method, start_at=3, max_evaluations=100 if method == "cma" else 35)
-module = plain_module(pl, measured(shots=20))
-
 class Kill(pl.Callback):
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        if kind == "killed" and trainer.global_step == 10:
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 10:
             os.kill(os.getpid(), signal.SIGKILL)
 
-checkpoints = pl.callbacks.ModelCheckpoint(folder, filename="{step}", every_n_train_steps=4, save_top_k=-1)
-callbacks = [fallback, Kill(), *([checkpoints] if kind == "killed" else [])]
-trainer = trainer_of(pl, callbacks, max_epochs=4, enable_checkpointing=kind == "killed")
-path = f"{folder}/step=8.ckpt" if kind == "resumed" else None
-trainer.fit(module, loader(), ckpt_path=path, weights_only=True if path else None)
-events = [(event.step, event.kind, event.data) for event in fallback.events]
-torch.save((list(module.state_dict().values()), fallback.evaluations, events), f"{folder}/{kind}.pt")
-"""
+
+def run(folder: str | Path, kind: str) -> tuple[Any, ...]:
+    """Four epochs of four steps; the search is at work from step 3 to step 11."""
+    fallback = alone(start_at=3, max_evaluations=100)
+    module = plain_module(pl, measured(shots=20))
+    callbacks: list[pl.Callback] = [fallback]
+    if kind == "killed":
+        saving = pl.callbacks.ModelCheckpoint(folder, filename="{step}", every_n_train_steps=4, save_top_k=-1)
+        callbacks += [Kill(), saving]
+    trainer = trainer_of(pl, callbacks, max_epochs=4, enable_checkpointing=kind == "killed")
+    path = f"{folder}/step=8.ckpt" if kind == "resumed" else None
+    trainer.fit(module, loader(), ckpt_path=path, weights_only=True if path else None)
+    events = [(event.step, event.kind, event.data) for event in fallback.events]
+    return [value.clone() for value in module.state_dict().values()], fallback.evaluations, events
 
 
-@pytest.mark.parametrize("method", ["cma", "spsa"])
-def test_killed_in_the_middle_and_resumed(tmp_path: Path, method: str) -> None:
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     """SIGKILL while the search is at work. Oracle: the run that was left alone, bit for bit.
 
     From the end of an epoch: in the middle of one Lightning begins with its first batch again.
     """
-    script = tmp_path / "run.py"
-    script.write_text(KILLED)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    ends = {}
-    for kind, code in (("killed", -signal.SIGKILL), ("resumed", 0), ("whole", 0)):
-        command = [sys.executable, "-W", "ignore", str(script), str(tmp_path), method, kind]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-        assert done.returncode == code, done.stderr
-        if code == 0:
-            ends[kind] = torch.load(tmp_path / f"{kind}.pt")
-    assert ends["resumed"][1:] == ends["whole"][1:]
-    assert [kind for _, kind, _ in ends["whole"][2]] == ["fallback", "gradients"]
-    assert all(torch.equal(a, b) for a, b in zip(ends["resumed"][0], ends["whole"][0], strict=True))
+    program = (
+        f"import torch, test_gradient_free_fallback as t; torch.set_num_threads(1); t.run({str(tmp_path)!r}, 'killed')"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parent)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (resumed, *same), (whole, *rest) = run(tmp_path, "resumed"), run(tmp_path, "whole")
+    assert same == rest
+    assert [(step, kind) for step, kind, _ in rest[1]] == [(3, "fallback"), (12, "gradients")]
+    assert all(torch.equal(a, b) for a, b in zip(resumed, whole, strict=True))
 
 
 def test_resuming_with_another_method(tmp_path: Path) -> None:
@@ -344,5 +369,5 @@ def test_messages(make: Any, error: type, message: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:GradientSNRMonitor found no quantum layer", "ignore:PlateauDetector found no")
 def test_a_model_without_quantum_layers() -> None:
-    with pytest.raises(InputError, match="Classical has none: wrap TorchQuantum modules"):
+    with pytest.raises(InputError, match="Classical has none that train: wrap TorchQuantum modules"):
         fit([alone()], Classical())

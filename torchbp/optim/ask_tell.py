@@ -43,13 +43,17 @@ class AskTell:
     Example:
         >>> import nevergrad as ng
         >>> def make(start, seed):
-        ...     return ng.optimizers.NGOpt(ng.p.Array(init=start.numpy()), budget=1000)
+        ...     return ng.optimizers.TwoPointsDE(ng.p.Array(init=start.numpy()), budget=1000)
         >>> search = AskTell(layer.weights, make, batch=8)
     """
 
     def __init__(self, start: Tensor, make: Maker, *, batch: int = 4, seed: int = 0) -> None:
         self._start = starting_point(start)
         self._make, self._batch, self._seed = make, at_least("batch", batch, 1), seed
+        self._told: list[Tensor] = []
+        self._asked: list[Any] = []
+        self._whole = False
+        self._lowest = math.inf
         self._restart()
 
     @classmethod
@@ -103,9 +107,7 @@ class AskTell:
                 f"An optimizer with ask() and tell() is needed, {type(self._optimizer).__name__} has no "
                 f"{' and no '.join(missing)}: return one from the function (start, seed) -> optimizer."
             )
-        self._told: list[Tensor] = []
-        self._asked: list[Any] = []
-        self._whole = False
+        self._told, self._asked = [], []
         self._best, self._lowest = self._start.clone(), math.inf
 
     def _recommended(self) -> Tensor:
