@@ -112,6 +112,26 @@ STORIES = {
         replace(STUCK, concentration=FLAT, shots=ShotSignal(100, 0.01, 9e6)),
         Verdict.BARREN_PLATEAU,
     ),
+    "at the edge of a plateau, going nowhere at these shots": (
+        replace(
+            STUCK,
+            loss=trend(now=0.9),
+            concentration=FLAT,
+            landscape=LossLandscape(0.9, 1.0, 0.01, share_better=0.0),
+            shots=ShotSignal(4, 0.05, 16_000),
+        ),
+        Verdict.BARREN_PLATEAU,
+    ),
+    "down in a gorge, as far as these shots go": (
+        replace(
+            STUCK,
+            loss=trend(now=0.4),
+            concentration=FLAT,
+            landscape=LossLandscape(0.4, 1.0, 0.01, share_better=0.0),
+            shots=ShotSignal(4, 0.05, 16_000),
+        ),
+        Verdict.CONVERGED,
+    ),
     "every layer zero is no dead layer": (
         replace(STUCK, dead=("q/layer0",), concentration=FLAT),
         Verdict.BARREN_PLATEAU,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from torchbp.gradients.concentration import Concentration
-from torchbp.gradients.evidence import Evidence
+from torchbp.gradients.evidence import Evidence, ShotSignal
 from torchbp.gradients.stats import RESOLVED
 
 
@@ -67,6 +67,8 @@ class Thresholds:
         swing: standard deviation of the loss around its trend, in units of its scale, below which flips do no harm.
         gorge: standard deviations of the loss over random weights by which the present loss may differ from their
             mean; beyond that the run is off the plateau, however flat the rest of the landscape.
+        edge: the same in units of the loss's scale, where no gradient can be followed at the shots there are: who has
+            come down by less is still on the plateau.
         snr: below this a finite-shot gradient can't be followed.
         explosion: rise of the loss since the start, in units of its scale or of what it was, whichever is larger.
     """
@@ -78,6 +80,7 @@ class Thresholds:
     flips: float = 0.3
     swing: float = 0.05
     gorge: float = 5.0
+    edge: float = 0.2
     snr: float = 1.0
     explosion: float = 3.0
 
@@ -174,7 +177,7 @@ def _improving(e: Evidence, t: Thresholds) -> Diagnosis | None:
 def _concentrating(e: Evidence, t: Thresholds) -> Diagnosis | None:
     if e.concentration is None or not _is_concentrated(e.concentration, t):
         return None
-    if e.landscape is not None and abs(e.landscape.here - e.landscape.mean) > t.gorge * e.landscape.std:
+    if _is_off(e, t):
         return None
     c = e.concentration
     facts = [
@@ -183,6 +186,8 @@ def _concentrating(e: Evidence, t: Thresholds) -> Diagnosis | None:
         _loss_text(e),
         _snr_text(e),
     ]
+    if e.shots is not None and e.shots.snr < t.snr:
+        facts.append(_shots_text(e.shots))
     if e.entanglement is not None:
         facts.append(f"subsystem entropy is {e.entanglement:.0%} of the Page value")
     sure = _sure(t.concentrated / max(c.far, c.near, math.ulp(0.0)))
@@ -214,12 +219,8 @@ def _exhausted(e: Evidence, t: Thresholds) -> Diagnosis | None:
 def _shot_limited(e: Evidence, t: Thresholds) -> Diagnosis | None:
     if e.shots is None or not e.shots.snr < t.snr or math.isinf(e.shots.shots_to_resolve):
         return None
-    facts = [
-        f"with {e.shots.shots} shots the gradient's SNR is {e.shots.snr:.2g}",
-        f"about {e.shots.shots_to_resolve:.2g} shots would resolve it",
-        _loss_text(e),
-    ]
-    return _verdict(Verdict.SHOT_LIMITED, _sure(t.snr / max(e.shots.snr, math.ulp(0.0))), facts, layers=_names(e))
+    sure = _sure(t.snr / max(e.shots.snr, math.ulp(0.0)))
+    return _verdict(Verdict.SHOT_LIMITED, sure, [_shots_text(e.shots), _loss_text(e)], layers=_names(e))
 
 
 def _crawling(e: Evidence, t: Thresholds) -> Diagnosis | None:
@@ -283,6 +284,15 @@ def _is_concentrated(c: Concentration, t: Thresholds) -> bool:
     return c.far <= t.concentrated and c.near <= t.concentrated
 
 
+def _is_off(e: Evidence, t: Thresholds) -> bool:
+    """Whether the run has left the plateau, for a gorge in it."""
+    if e.landscape is None:
+        return False
+    distance = abs(e.landscape.here - e.landscape.mean)
+    stuck = e.shots is not None and e.shots.snr < t.snr
+    return distance > max(t.gorge * e.landscape.std, t.edge * e.scale if stuck else 0.0)
+
+
 def _sure(ratio: float) -> float:
     """Confidence from how many times a number is beyond its line: 0.5 on it, 0.8 at 4 times, 0.99 at 100 times."""
     return min(0.99, ratio / (1 + ratio)) if math.isfinite(ratio) else 0.99
@@ -303,6 +313,11 @@ def _snr_text(e: Evidence) -> str:
         lowest = min(e.baseline, key=lambda name: e.baseline[name])
         text += f", in {lowest} {e.baseline[lowest]:+.1f} standard deviations from comparable runs"
     return text
+
+
+def _shots_text(shots: ShotSignal) -> str:
+    text = f"with {shots.shots} shots the gradient's SNR is {shots.snr:.2g}"
+    return text if math.isinf(shots.shots_to_resolve) else f"{text}, and {shots.shots_to_resolve:.2g} would resolve it"
 
 
 def _names(e: Evidence) -> tuple[str, ...]:

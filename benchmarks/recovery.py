@@ -1,0 +1,378 @@
+"""Does acting on a verdict pay? Guarded against unguarded training under the same budget of shots.
+
+    python benchmarks/recovery.py                 tune, then 20 seeds of every task and arm
+    python benchmarks/recovery.py --task maxcut --seeds 5 --jobs 2
+
+Every run has finite shots, Adam, and a budget in shots; it ends when it has converged (judged from exact values, at no
+cost), when its arm stops it, or when the budget is spent. Probes of the monitor and the remedies count. The learning
+rate is tuned for every arm of every task on seeds of their own, by converged runs per shot.
+
+Tasks, none with its optimum at the initial point of any strategy:
+    tfim       ground state of a critical Ising chain, random product start, deep ansatz, uniform weights: a plateau
+    maxcut     the same ansatz on MaxCut of a weighted graph: a plateau
+    digits     two handwritten digits, linear encoder, deep ansatz, global observable: a plateau
+    healthy    two handwritten digits, shallow circuit, local observables: learns from the start
+
+Results go to a JSON-lines file as they come, and a run that is there already is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import multiprocessing
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from torchbp import QuantumLayer
+from torchbp.callbacks import (
+    GradientFreeFallback,
+    GradientSNRMonitor,
+    InitializationReset,
+    PlateauDetector,
+    PlateauGuard,
+    ShotBudget,
+)
+from torchbp.circuits import Circuit, angle_encoding, global_z, hardware_efficient, local_z, mirrored, tfim
+from torchbp.models import QAOA, VQE, HybridClassifier
+
+TUNING_SEEDS = range(1000, 1004)
+RATES = (0.01, 0.03, 0.1)
+EVERY = 4
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained: `make(seed, learning_rate)` gives the model, its data if it has any, and `solved(model)`."""
+
+    make: Callable[[int, float], tuple[L.LightningModule, DataLoader | None, Callable[[Any], bool]]]
+    budget: int
+    """Shots of one run."""
+    loss: str
+    """What the model logs as its loss."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run."""
+
+    task: str
+    arm: str
+    rate: float
+    seed: int
+    converged: bool
+    shots: int
+    steps: int
+    seconds: float
+    stopped: bool
+    """Ended by its arm, with shots left and nothing solved."""
+    events: list[tuple[int, str]]
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def deep(n: int, seed: int) -> Circuit:
+    """A random product state, then twelve layers whose second half undoes the first where the weights agree."""
+    circuit, angles = Circuit(n), math.pi * (2 * torch.rand(n, generator=generator(seed)) - 1)
+    for wire in range(n):
+        circuit.append("ry", wire, float(angles[wire]))
+    return circuit + mirrored(hardware_efficient(n, 6, ("ry",)))
+
+
+def ising(seed: int, rate: float) -> Any:
+    model = VQE(
+        tfim(9, field=1.0),
+        deep(9, seed),
+        shots=8,
+        init="uniform",
+        generator=generator(seed),
+        learning_rate=rate,
+        steps_per_epoch=20,
+    )
+    return model, None, lambda m: m.exact_energy() < 0.85 * m.ground_energy
+
+
+def graph(n: int, seed: int) -> list[tuple[int, int, float]]:
+    """Three edges a node on average, weights in [0.5, 1.5]."""
+    rng = np.random.default_rng(seed)
+    edges = {(i, (i + 1) % n) for i in range(n)} | {(i, (i + 3) % n) for i in range(0, n, 2)}
+    return [(a, b, float(rng.uniform(0.5, 1.5))) for a, b in sorted(edges)]
+
+
+def cut(seed: int, rate: float) -> Any:
+    model = QAOA(
+        graph(9, seed),
+        ansatz=deep(9, seed),
+        shots=8,
+        init="uniform",
+        generator=generator(seed),
+        learning_rate=rate,
+        steps_per_epoch=20,
+    )
+    return model, None, lambda m: m.approximation_ratio() > 0.9
+
+
+def digits(seed: int, components: int, classes: tuple[int, int] = (3, 8)) -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = load_digits(return_X_y=True)
+    chosen = np.isin(y, classes)
+    x, y = PCA(components, random_state=0).fit_transform(x[chosen] / 16), (y[chosen] == classes[1]).astype(int)
+    order = np.random.default_rng(seed).permutation(len(x))
+    x = x / x.std(0)
+    return torch.tensor(x[order], dtype=torch.float32), torch.tensor(y[order])
+
+
+def classifier(seed: int, rate: float, quantum: QuantumLayer, batch: int) -> Any:
+    x, y = digits(seed, quantum.circuit.n_features)
+    torch.manual_seed(seed)
+    model = HybridClassifier(x.shape[1], 2, encoder=nn.Tanh(), quantum=quantum, learning_rate=rate)
+    data = DataLoader(TensorDataset(x[:256], y[:256]), batch, shuffle=True, generator=generator(seed), drop_last=True)
+
+    @torch.no_grad()
+    def solved(m: Any) -> bool:
+        """As a machine would run it: outputs so small that 100 shots do not show them are worth nothing."""
+        spread = generator(0)
+        with m.quantum.exact():
+            output = m.quantum(m.encoder(x[256:]))
+        measured = output + ((1 - output.square()) / 100).sqrt() * torch.randn(output.shape, generator=spread)
+        return float((m.head(measured).argmax(1) == y[256:]).float().mean()) > 0.85
+
+    return model, data, solved
+
+
+def global_digits(seed: int, rate: float) -> Any:
+    circuit = angle_encoding(9, scale=math.pi / 4) + mirrored(hardware_efficient(9, 3, ("ry", "rz")))
+    quantum = QuantumLayer(circuit, global_z(9), shots=4, init="uniform", generator=generator(seed))
+    return classifier(seed, rate, quantum, 4)
+
+
+def local_digits(seed: int, rate: float) -> Any:
+    circuit = angle_encoding(4, scale=math.pi / 2) + hardware_efficient(4, 2, gate="cz")
+    quantum = QuantumLayer(circuit, local_z(4), shots=64, generator=generator(seed))
+    return classifier(seed, rate, quantum, 16)
+
+
+TASKS = {
+    "tfim": Task(ising, 1_000_000, "energy"),
+    "maxcut": Task(cut, 500_000, "energy"),
+    "digits": Task(global_digits, 1_000_000, "train_loss"),
+    "healthy": Task(local_digits, 2_000_000, "train_loss"),
+}
+
+
+def watching() -> PlateauDetector:
+    return PlateauDetector(GradientSNRMonitor(every_n_steps=EVERY, heatmap=False), window=8)
+
+
+def unguarded(task: Task) -> list[L.Callback]:
+    return []
+
+
+def early_stopping(task: Task) -> list[L.Callback]:
+    """The loss's mean over an epoch has not improved in five epochs."""
+    return [EarlyStopping(task.loss, patience=5, check_on_train_epoch_end=True)]
+
+
+def reset_only(task: Task) -> list[L.Callback]:
+    return [InitializationReset(watching(), strategy="gaussian")]
+
+
+def fallback_only(task: Task) -> list[L.Callback]:
+    return [GradientFreeFallback(watching(), method="cma")]
+
+
+def guarded(task: Task) -> list[L.Callback]:
+    return [PlateauGuard(watching(), budget=ShotBudget(total=task.budget))]
+
+
+ARMS: dict[str, Callable[[Task], list[L.Callback]]] = {
+    "unguarded": unguarded,
+    "early_stopping": early_stopping,
+    "reset_only": reset_only,
+    "fallback_only": fallback_only,
+    "guarded": guarded,
+}
+
+
+class Judge(L.Callback):
+    """Ends a run that has converged or spent its budget; looks every ten steps, at exact values."""
+
+    def __init__(self, solved: Callable[[Any], bool], budget: int) -> None:
+        self.solved, self.budget, self.converged, self.steps = solved, budget, False, 0
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+        self.steps += 1
+        if self.steps % 10 == 0:
+            self.converged = self.solved(module)
+        if self.converged or module.quantum.shots_used >= self.budget:
+            trainer.should_stop = True
+
+
+def execute(task: str, arm: str, rate: float, seed: int) -> Result:
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    model, data, solved = TASKS[task].make(seed, rate)
+    judge, pieces = Judge(solved, TASKS[task].budget), ARMS[arm](TASKS[task])
+    torch.manual_seed(seed)
+    trainer = L.Trainer(
+        max_epochs=-1,
+        accelerator="cpu",
+        callbacks=[*pieces, judge],
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    start = time.perf_counter()
+    trainer.fit(model, data)
+    shots, events = model.quantum.shots_used, [e for c in pieces for e in getattr(c, "events", [])]
+    return Result(
+        task,
+        arm,
+        rate,
+        seed,
+        judge.converged,
+        shots,
+        judge.steps,
+        time.perf_counter() - start,
+        not judge.converged and shots < TASKS[task].budget,
+        [(event.step, event.kind) for event in events],
+    )
+
+
+class Store:
+    """Results on disk, one line each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.results = [Result(**json.loads(line)) for line in lines]
+
+    def find(self, task: str, arm: str, rate: float, seeds: Iterable[int]) -> list[Result]:
+        return [r for r in self.results if (r.task, r.arm, r.rate) == (task, arm, rate) and r.seed in seeds]
+
+    def complete(self, wanted: list[tuple[str, str, float, int]], jobs: int) -> None:
+        """Do the runs that are missing."""
+        there = {(r.task, r.arm, r.rate, r.seed) for r in self.results}
+        for result in _each(execute, [run for run in wanted if run not in there], jobs):
+            self.results.append(result)
+            with self.path.open("a") as file:
+                file.write(json.dumps(asdict(result)) + "\n")
+            state = "converged" if result.converged else "stopped" if result.stopped else "budget spent"
+            print(
+                f"{result.task:8} {result.arm:15} rate {result.rate:<5g} seed {result.seed:5d}: {state:13}"
+                f"{result.shots / 1e6:7.2f} M shots {result.steps:5d} steps {result.seconds:6.1f} s",
+                flush=True,
+            )
+
+
+def _each(function: Callable[..., Result], runs: list[Any], jobs: int) -> Iterator[Result]:
+    if jobs == 1:
+        yield from (function(*run) for run in runs)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(_spread, runs)
+
+
+def _spread(run: Any) -> Result:
+    return execute(*run)
+
+
+def per_shot(results: list[Result]) -> float:
+    """Converged runs per million shots."""
+    return sum(r.converged for r in results) / sum(r.shots for r in results) * 1e6
+
+
+def tuned(store: Store, task: str, arm: str) -> float:
+    """The learning rate with the most converged runs per shot on the tuning seeds; of equals the one that is fastest
+    for its fellows, else the middle one."""
+    scores = [
+        (per_shot(store.find(task, arm, rate, TUNING_SEEDS)), -abs(math.log(rate / 0.03)), rate) for rate in RATES
+    ]
+    return max(scores)[-1]
+
+
+def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """95% confidence interval of a proportion (Wilson 1927)."""
+    share, spread = hits / total, z * z / total
+    middle, half = share + spread / 2, z * math.sqrt(share * (1 - share) / total + spread / total / 4)
+    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
+
+
+def ratio(one: list[Result], other: list[Result], draws: int = 10_000) -> tuple[float, float, float]:
+    """Converged runs per shot of one arm over another's, with a 95% bootstrap interval over seeds."""
+    rng = np.random.default_rng(0)
+
+    def resampled(results: list[Result]) -> np.ndarray:
+        rows = np.array([(r.converged, r.shots) for r in results], dtype=float)
+        sums = rows[rng.integers(len(rows), size=(draws, len(rows)))].sum(1)
+        return sums[:, 0] / sums[:, 1]
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = resampled(one) / resampled(other)
+        middle = np.divide(per_shot(one), per_shot(other))
+    low, high = np.nanquantile(np.nan_to_num(drawn, nan=1.0, posinf=1e9), [0.025, 0.975])
+    return float(middle), float(low), float(high)
+
+
+def report(store: Store, tasks: list[str], seeds: range, rates: dict[tuple[str, str], float]) -> None:
+    for task in tasks:
+        print(f"\n{task}: budget {TASKS[task].budget / 1e6:g} M shots a run, {len(seeds)} seeds, mean (95% interval)")
+        print(
+            f"{'arm':15}{'rate':>6}  {'converged':>20}  {'M shots per converged':>22}{'s a run':>9}{'stopped':>9}",
+            end="",
+        )
+        print(f"  {'converged per shot : unguarded':>32}")
+        base = store.find(task, "unguarded", rates[task, "unguarded"], seeds)
+        for arm in ARMS:
+            results = store.find(task, arm, rates[task, arm], seeds)
+            if not results:
+                continue
+            hits = sum(r.converged for r in results)
+            low, high = wilson(hits, len(results))
+            cost = f"{1 / per_shot(results):.2f}" if hits else f"> {sum(r.shots for r in results) / 1e6:.1f}"
+            times = "" if arm == "unguarded" else "{:.2f} ({:.2f} to {:.3g})".format(*ratio(results, base))
+            print(
+                f"{arm:15}{rates[task, arm]:6g}  {hits:3d}/{len(results)} ({low:.2f} to {high:.2f})  {cost:>22}"
+                f"{np.mean([r.seconds for r in results]):9.1f}{sum(r.stopped for r in results):9d}  {times:>32}"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=list(TASKS), action="append", help="only this task; may be repeated")
+    parser.add_argument("--arm", choices=list(ARMS), action="append", help="only this arm; may be repeated")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--results", type=Path, default=Path("recovery.jsonl"))
+    arguments = parser.parse_args()
+    tasks, arms = arguments.task or list(TASKS), arguments.arm or list(ARMS)
+    store, seeds = Store(arguments.results), range(arguments.seeds)
+    pairs = [(task, arm) for task in tasks for arm in arms]
+    store.complete([(t, a, rate, seed) for t, a in pairs for rate in RATES for seed in TUNING_SEEDS], arguments.jobs)
+    rates = {(t, a): tuned(store, t, a) for t, a in pairs}
+    store.complete([(t, a, rates[t, a], seed) for t, a in pairs for seed in seeds], arguments.jobs)
+    report(store, tasks, seeds, rates)
+
+
+if __name__ == "__main__":
+    main()
