@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if hasattr(module, "run_words"):  # a command with a parser of its own
             return int(module.run_words(words[1:]))
-        return int(module.run(parser.parse_args(words[1:])))
+        return int(module.run(parser.parse(words[1:])))
     except KeyboardInterrupt:
         print(f"\ntorchbp {name}: stopped.", file=sys.stderr)
         return 130
@@ -97,8 +97,9 @@ class Parser(argparse.ArgumentParser):
         if configure is not None:
             configure(self)
 
-    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        found, unknown = self.parse_known_args(args, namespace)
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """The arguments, or exit 2 with a suggestion."""
+        found, unknown = self.parse_known_args(words)
         if unknown:
             known = [option for action in self._actions for option in action.option_strings]
             name = unknown[0].partition("=")[0]

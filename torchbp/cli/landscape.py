@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 
 from torchbp.cli.circuits import add_circuit_options, circuit_of, observable_of
-from torchbp.cli.output import Progress, add_json_option, show
+from torchbp.cli.output import Progress, add_json_option, save, show
 from torchbp.errors import InputError
 
 DESCRIPTION = """\
@@ -62,6 +61,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         from torchbp.plots import landscape as draw
 
-        draw(found).figure.savefig(arguments.plot, dpi=150)
-        print(f"Picture: {arguments.plot}", file=sys.stderr)
+        save(draw(found), arguments.plot)
     return 0

@@ -19,6 +19,12 @@ def show(arguments: argparse.Namespace, values: Any, text: str) -> None:
     print(json.dumps(strict(values), indent=1) if arguments.json else text)
 
 
+def save(axes: Any, file: str) -> None:
+    """The figure that the axes are in, as a picture, and a line on stderr."""
+    axes.figure.savefig(file, dpi=150)
+    print(f"Picture: {file}", file=sys.stderr)
+
+
 def strict(value: Any) -> Any:
     """The value with None for NaN, and "inf" and "-inf": JSON has no words for these."""
     if isinstance(value, float) and not math.isfinite(value):

@@ -126,8 +126,8 @@ def _losses(losses: dict[str, Curve]) -> str:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for (tag, curve), color in zip(losses.items(), ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), strict=False):
-        style = {"marker": "o"} if len(curve) == 1 else {}
-        axes.plot(*zip(*curve, strict=True), color=color, label=tag, **style)
+        steps, values = zip(*curve, strict=True)
+        axes.plot(steps, values, color=color, label=tag, marker="o" if len(curve) == 1 else "")
     axes.set_xlabel("step")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

@@ -91,9 +91,9 @@ def _summary(layer: str, source: str, snr: float) -> LayerSummary:
 def _from_tensorboard(folder: Path) -> dict[str, Curve]:
     if not list(folder.glob("events.out.tfevents*")):
         return {}
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
 
-    files = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    files = event_accumulator.EventAccumulator(str(folder), size_guidance={"scalars": 0})
     files.Reload()
     return {tag: [(e.step, e.value) for e in files.Scalars(tag)] for tag in files.Tags()["scalars"]}
 

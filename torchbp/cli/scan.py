@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from torchbp.cli.circuits import add_circuit_options, circuit_of, observable_of
-from torchbp.cli.output import Progress, add_json_option, show
+from torchbp.cli.output import Progress, add_json_option, save, show
 
 DESCRIPTION = """\
 Measures the variance of the cost and of its gradient over random weights for several numbers of wires, and says which
@@ -70,6 +69,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         from torchbp.plots import variance_scaling
 
-        variance_scaling(found).figure.savefig(arguments.plot, dpi=150)
-        print(f"Picture: {arguments.plot}", file=sys.stderr)
+        save(variance_scaling(found), arguments.plot)
     return 130 if stopped else int(found.verdict == "exponential")

@@ -200,7 +200,7 @@ def _trained(
     for batch in itertools.islice(turns, steps):
         optimizer.zero_grad()
         loss = loss_of(model, batch, loss_fn)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
     last = losses[-max(1, steps // 4) :]
