@@ -236,9 +236,9 @@ class GradientFreeFallback(Remedy):
         if not left:
             return ""
         needed = number * _sum(trainer, self._shots_of_one(trainer, module, batch, batch_idx))
-        return (
-            f"another {number} evaluations take {needed} shots, and {min(left)} are left" if needed > min(left) else ""
-        )
+        if needed <= min(left):
+            return ""
+        return f"another {number} evaluations take {needed} shots, and {min(left)} are left"
 
     def _shots_of_one(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> int:
         """Of an evaluation on this process; 0 where the step can't be run by itself, which the search will find out."""

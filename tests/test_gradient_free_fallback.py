@@ -61,12 +61,12 @@ def test_it_lowers_an_energy_under_shot_noise() -> None:
     """Oracle: the ground energy; training by gradient would cost 37 times the shots for each step."""
     model, fallback = energies(0)
     start = model.exact_energy()
-    fit([fallback], model, max_steps=300, max_epochs=-1)
+    fit([fallback], model, max_steps=200, max_epochs=-1)
     ground = float(np.linalg.eigvalsh(tfim(3).matrix(3))[0])
     assert model.exact_energy() - ground < 0.5 * (start - ground)
     assert fallback.active
     assert kinds(fallback) == ["fallback"]
-    training = 300 * 2 * 50  # steps, measurement groups, shots: the forward pass alone
+    training = 200 * 2 * 50  # steps, measurement groups, shots: the forward pass alone
     assert fallback.shots_spent == fallback.evaluations * 2 * 50
     assert model.quantum.shots_used - fallback.shots_spent - training < 30_000  # the detector's probes
 
