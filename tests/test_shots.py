@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from helpers import dense_expectations, dense_state
 from torch import Tensor
 
+from torchbp.backends.fused import FusedBackend
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShotMeter, Shots
 from torchbp.backends.torchquantum import TorchQuantumBackend
@@ -236,3 +238,30 @@ def test_shots_under_noise() -> None:
     assert ((estimates.mean(0) - exact).abs() < 6 * error).all()
     with layer.exact(), layer.noiseless():
         assert (layer(x)[0] - exact).abs().max() > 0.01
+
+
+def test_what_is_asked_for_again_is_simulated_once() -> None:
+    """Equal circuits are measured anew, but simulated once; other weights, and other backends, are others' states."""
+    counted = Counting()
+    circuit = hardware_efficient(3, 1).freeze()
+    sampler = Sampler(circuit, [PauliSum("Z0")])
+    shots = Shots(1000, torch.Generator().manual_seed(0), ShotMeter())
+    angles = torch.linspace(0, 1, 9)[None]
+    with torch.no_grad():
+        first, second = (sampler.sample(counted, angles, None, shots) for _ in range(2))
+        calls = counted.calls
+        assert not torch.equal(first, second)
+        sampler.sample(counted, angles + 1, None, shots)
+    assert (calls, counted.calls) == (1, 2)
+    assert pickle.loads(pickle.dumps(sampler))._latest == []
+
+
+class Counting(FusedBackend):
+    """Counts simulations."""
+
+    repeatable = True
+    calls = 0
+
+    def states(self, *arguments: Any, **named: Any) -> Tensor:
+        self.calls += 1
+        return super().states(*arguments, **named)

@@ -105,8 +105,10 @@ def _segments(n_wires: int, steps: Sequence[Elementary], shared: Sequence[bool],
 
 
 def _segment(n_wires: int, part: Sequence[tuple[Elementary, int]], shared: Sequence[bool]) -> Segment:
-    circuit, together, own = Circuit(n_wires), [], []
-    rotations = []
+    circuit = Circuit(n_wires)
+    together: list[int] = []
+    own: list[int] = []
+    rotations: list[tuple[int, Rotation, tuple[int, ...]]] = []
     for step, slot in part:
         if step.angle is None:
             circuit.append("qubitunitary", step.wires, unitary=step.matrix)

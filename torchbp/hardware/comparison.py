@@ -17,6 +17,7 @@ from torchbp.errors import InputError
 from torchbp.gradients.table import markdown
 from torchbp.hardware.mitigation import MITIGATIONS
 from torchbp.hardware.qiskit_backend import QiskitBackend
+from torchbp.hardware.targets import named
 from torchbp.layer import QuantumLayer
 
 IDEAL = "ideal"
@@ -124,8 +125,9 @@ def compare(
     rows: dict[str, Backend | NoiseModel] = {}
     if isinstance(backends, str):
         rows["shots"] = QiskitBackend("aer", shots, seed=seed)
+        machine = named(backends)
         names = {name: "noisy" if name == "none" else name for name in MITIGATIONS}
-        rows |= {n: QiskitBackend(backends, shots, mitigation=m, seed=seed) for m, n in names.items()}
+        rows |= {n: QiskitBackend(machine, shots, mitigation=m, seed=seed) for m, n in names.items()}
     elif isinstance(backends, Mapping):
         rows |= {k: QiskitBackend(b, shots, seed=seed) if isinstance(b, str) else b for k, b in backends.items()}
     else:

@@ -66,8 +66,8 @@ class BackendExecutor:
         )
 
 
-# Gates whose parameters Aer binds itself. Those of crx, cry, crz, cp, cu1 and cu3 Aer 0.18 takes for zero, silently.
-_BOUND_BY_AER = frozenset(("cu", "p", "r", "rx", "rxx", "ry", "ryy", "rz", "rzx", "rzz", "u", "u1", "u2", "u3"))
+# Gates whose parameters Aer binds itself. Those of controlled rotations Aer 0.18 leaves out, silently.
+_BOUND_BY_AER = frozenset(("p", "r", "rx", "rxx", "ry", "ryy", "rz", "rzx", "rzz", "u", "u1", "u2", "u3"))
 
 
 class AerExecutor(BackendExecutor):

@@ -62,7 +62,7 @@ def connect(
         BackendError: an object that is no target.
         MissingDependencyError: says what to install.
     """
-    backend = _named(target) if isinstance(target, str) else target
+    backend = named(target) if isinstance(target, str) else target
     if not _is_machine(backend) and isinstance(backend, Service | Executor):
         executor: Any = backend
         backend = transpile_for if transpile_for is not None else getattr(executor, "backend", None)
@@ -79,7 +79,7 @@ def connect(
     remote = isinstance(executor, Service)
     local = getattr(getattr(executor, "service", None), "executor", executor)  # behind a job runner
     if not isinstance(executor, JobRunner) and (remote or ledger is not None or budget is not None):
-        name = run or f"{executor.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        name = run or f"{executor.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"
         executor = JobRunner(executor, ledger or DEFAULT_LEDGER, run=name, budget=budget)
     return Machine(
         executor.name, backend, executor, bool(getattr(local, "exact", False)), bool(getattr(local, "ideal", False))
@@ -108,7 +108,12 @@ def _package(target: Any) -> str:
     return type(target).__module__.partition(".")[0]
 
 
-def _named(name: str) -> Any:
+def named(name: str) -> Any:
+    """The `BackendV2` of this name; see `QiskitBackend`.
+
+    Raises:
+        UnknownNameError: no such name.
+    """
     kind, _, rest = name.partition(":")
     if kind == "ibm" and rest:
         return machine(rest)

@@ -19,6 +19,7 @@ from torchbp.trainability.precheck_result import Precheck
 from torchbp.trainability.scaling import ScalingFit, fit_scaling
 from torchbp.trainability.scan import Progress, variance_scan
 from torchbp.trainability.scan_result import ScanRow, VarianceScan
+from torchbp.trainability.search import Search, Standing, search
 
 __all__ = [
     "Curvatures",
@@ -35,6 +36,8 @@ __all__ = [
     "Progress",
     "ScalingFit",
     "ScanRow",
+    "Search",
+    "Standing",
     "VarianceEstimate",
     "VarianceScan",
     "curvatures",
@@ -48,6 +51,7 @@ __all__ = [
     "lie_growth",
     "light_cone",
     "precheck",
+    "search",
     "training_path",
     "variance_of",
     "variance_scan",

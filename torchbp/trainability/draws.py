@@ -115,6 +115,7 @@ def _estimate(
     layer: QuantumLayer, sampler: Sampler, angles: Tensor, start: Tensor | None, shots: Shots
 ) -> tuple[Tensor, Tensor]:
     """(N,) sampled sum of all observables in each circuit, and the exact variance of that estimate."""
+    assert shots.number is not None
     ones = torch.ones(len(angles), len(layer.observables), dtype=torch.float64, device=angles.device)
     values = sampler.sample(layer.backend, angles, start, shots).double().sum(1)
     return values, outcome_moments(layer.backend, sampler, angles, start, ones)[1] / shots.number

@@ -180,11 +180,11 @@ def _span(
         steps = [(apply, frontier) for apply in maps]
         if shortcut is not None and 4 * len(frontier) < len(basis):
             steps.insert(0, (shortcut(basis), basis))
-        start = len(basis)
+        known = len(basis)
         for apply, rows in steps:
             strong, weak = _directions(basis, apply(rows))
             basis, waiting = np.concatenate([basis, strong]), np.concatenate([waiting, weak])
-        basis, frontier = basis[:start], basis[start:]
+        basis, frontier = basis[:known], basis[known:]
 
 
 def _directions(basis: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

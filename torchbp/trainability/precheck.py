@@ -104,7 +104,8 @@ def precheck(
         steps: optimizer steps of a run.
         budget: shots that a whole run may take.
         price_per_shot: in any currency; None leaves the price out.
-        seconds: after these no further depths and remedies are tried; what is left out is listed.
+        seconds: after these no further depths and remedies are tried, nor after a KeyboardInterrupt; what is left out
+            is listed.
         seed: of all random draws.
         progress: called with a phrase before each stage.
 
@@ -160,6 +161,7 @@ def precheck(
         depths=tuple(DepthPoint(depth, signal.snr(budget / steps), signal.shots_per_step) for depth, signal in cut),
         suggestions=_best(tried, start),
         skipped=tuple(watch.skipped),
+        interrupted=watch.interrupted,
         seconds=time.perf_counter() - began,
     )
 
@@ -170,13 +172,20 @@ class _Watch:
     def __init__(self, deadline: float, say: Callable[[str], None]) -> None:
         self.deadline, self.say = deadline, say
         self.skipped: list[str] = []
+        self.interrupted = False
 
-    def allows(self, what: str) -> bool:
-        if time.perf_counter() > self.deadline:
+    def signal(self, what: str, make: Callable[[], _Case]) -> Signal | None:
+        """Of a case, if there is time for it and nobody stops it; Ctrl-C leaves the rest out."""
+        if self.interrupted or time.perf_counter() > self.deadline:
             self.skipped.append(what)
-            return False
+            return None
         self.say(what)
-        return True
+        try:
+            return make().signal()
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self.skipped.append(what)
+            return None
 
 
 def _find(
@@ -227,7 +236,7 @@ def _case(model: nn.Module, layer: QuantumLayer, batch: Any, loss_fn: Callable[[
 
     handle = layer.register_forward_pre_hook(note)
     try:
-        way = passage(layer, lambda: _loss(model, batch, loss_fn))
+        way = passage(layer, lambda: loss_of(model, batch, loss_fn))
     finally:
         handle.remove()
     x = None if way.x is None else way.x.double()
@@ -235,7 +244,8 @@ def _case(model: nn.Module, layer: QuantumLayer, batch: Any, loss_fn: Callable[[
     return case.of()  # a layer of its own, in double precision: a gradient of zero is then told from a small one
 
 
-def _loss(model: Any, batch: Any, loss_fn: Callable[[Any, Any], Tensor] | None) -> Tensor:
+def loss_of(model: Any, batch: Any, loss_fn: Callable[[Any, Any], Tensor] | None) -> Tensor:
+    """The loss that `precheck` looks at: given, or the model's own, or the mean of its outputs."""
     if loss_fn is not None:
         return loss_fn(model, batch)
     inputs = batch[0] if isinstance(batch, list | tuple) else batch
@@ -270,11 +280,11 @@ def _algebra(layer: QuantumLayer, x: Tensor | None) -> LieAlgebra | None:
 def _depths(case: _Case, start: Signal, watch: _Watch) -> list[tuple[int, Signal]]:
     """The signal of the first layers alone, up to all of them."""
     total = n_layers(case.layer.circuit)
-    found = [
-        (depth, _shallower(case, depth).signal())
-        for depth in _spaced(total)[:-1]
-        if watch.allows(f"{depth} of {total} layers")
-    ]
+    found = []
+    for depth in _spaced(total)[:-1]:
+        signal = watch.signal(f"{depth} of {total} layers", lambda depth=depth: _shallower(case, depth))  # type: ignore[misc]
+        if signal is not None:
+            found.append((depth, signal))
     return [*found, (total, start)] if total else []
 
 
@@ -297,11 +307,12 @@ def _try(case: _Case, start: Signal, generator: torch.Generator, watch: _Watch) 
     found: list[Suggestion] = []
 
     def note(what: str, code: str, make: Callable[[], _Case]) -> None:
-        if watch.allows(what):
-            try:
-                found.append(Suggestion.of(what, code, make().signal(), start))
-            except TorchBPError:
-                return  # this circuit does not have what the remedy needs
+        try:
+            signal = watch.signal(what, make)
+        except TorchBPError:
+            return  # this circuit does not have what the remedy needs
+        if signal is not None:
+            found.append(Suggestion.of(what, code, signal, start))
 
     def begun(name: str, base: _Case) -> _Case:
         return base.of(starts=_draws(name, base, generator))

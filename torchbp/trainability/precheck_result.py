@@ -72,6 +72,7 @@ class Precheck:
         depths: fewer layers, rising.
         suggestions: what helps, best first.
         skipped: what there was no time for.
+        interrupted: whether somebody stopped it (Ctrl-C).
         seconds: what it took.
     """
 
@@ -91,6 +92,7 @@ class Precheck:
     depths: tuple[DepthPoint, ...]
     suggestions: tuple[Suggestion, ...]
     skipped: tuple[str, ...]
+    interrupted: bool
     seconds: float
 
     @property

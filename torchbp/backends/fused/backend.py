@@ -33,6 +33,7 @@ class FusedBackend:
     """
 
     name = "fused"
+    repeatable = True  # the same call, the same states
 
     def __init__(self, block_wires: int | None = None, store_bytes: int = 2**28) -> None:
         self.block_wires, self.store_bytes = block_wires, store_bytes
