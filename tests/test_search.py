@@ -91,6 +91,11 @@ def test_a_study_is_continued(tmp_path: Any) -> None:
     assert len(calls) == 12
     search(CIRCUITS, 90, score=by_weights(calls), storage=storage, seed=1)
     assert len(calls) == 24
+    search(CIRCUITS, 90, score=by_weights(calls), storage=storage, observables="Z0")
+    assert len(calls) == 36
+    turned = {name: circuit.inverse() for name, circuit in CIRCUITS.items()}
+    search(turned, 90, score=by_weights(calls), storage=storage)
+    assert len(calls) == 48
 
 
 def test_ray_at_the_seam(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -119,7 +120,8 @@ def search(
         runner: "local", one after another; "ray", by Ray Tune (`pip install 'torchbp[ray]'`), on a cluster if Ray is
             connected to one; or a function `(evaluate, tasks) -> outcomes`.
         storage: an Optuna storage URL ("sqlite:///search.db"; `pip install 'torchbp[optuna]'`) that keeps every
-            outcome: a search that is run again with the same arguments continues there.
+            outcome: a search that is run again with the same arguments continues there. Circuits, observables and
+            batches are told apart by what is in them, functions not: take another `study` for other ones.
         study: name in the storage.
         progress: called with a phrase at every rung.
 
@@ -142,7 +144,8 @@ def search(
     run = RUNNERS[runner] if isinstance(runner, str) else runner
     say = progress or (lambda _: None)
     batches = None if loader is None else list(itertools.islice(loader, 256))
-    store = Store(storage, study, json.dumps([seed, learning_rate, sorted(candidates)]), Standing)
+    settings = [seed, learning_rate, *sorted((name, _described(c)) for name, c in candidates.items())]
+    store = Store(storage, study, json.dumps([*settings, repr(observables), _content(batches)]), Standing)
 
     def made(name: str) -> nn.Module:
         candidate = candidates[name]
@@ -184,6 +187,25 @@ def search(
     last = {s.name: s for s in history}
     ranking = sorted(last.values(), key=lambda s: (-s.rung, s.verdict in _HOPELESS, math.isnan(s.score), s.score))
     return Search(tuple(ranking), tuple(history), sum(s.steps for s in history), interrupted)
+
+
+def _described(candidate: Candidate) -> str:
+    """A circuit by its operations."""
+    if not isinstance(candidate, Circuit):
+        return ""
+    unitaries = [op.unitary.tobytes() for op in candidate.operations if op.unitary is not None]
+    gates = [str(op) for op in candidate.operations]
+    return _digest(json.dumps([candidate.n_wires, candidate.n_amplitudes, gates]).encode() + b"".join(unitaries))
+
+
+def _content(batches: Sequence[Any] | None) -> str:
+    """The tensors of all batches."""
+    leaves, _ = torch.utils._pytree.tree_flatten(batches)
+    return _digest(b"".join(x.detach().cpu().numpy().tobytes() for x in leaves if isinstance(x, Tensor)))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _trained(
