@@ -53,7 +53,7 @@ from torchbp.callbacks import (
 from torchbp.circuits import Circuit, angle_encoding, global_z, hardware_efficient, local_z, mirrored, tfim
 from torchbp.models import QAOA, VQE, HybridClassifier
 
-TUNING_SEEDS = range(1000, 1002)
+TUNING_SEEDS = range(1000, 1004)
 RATES = (0.01, 0.03, 0.1)
 EVERY = 8
 
@@ -82,7 +82,7 @@ class Result:
     steps: int
     seconds: float
     stopped: bool
-    """Ended by its arm, with shots left and nothing solved."""
+    """Called off by its arm, with shots left and nothing solved."""
     events: list[tuple[int, str]]
 
 
@@ -262,7 +262,7 @@ def execute(task: str, arm: str, rate: float, seed: int) -> list[Result]:
     trainer.fit(model, data)
     shots, seconds = model.quantum.shots_used, time.perf_counter() - start
     events = [(event.step, event.kind) for c in pieces for event in getattr(c, "events", [])]
-    stopped = not judge.converged and shots < TASKS[task].budget
+    stopped = not judge.converged and any(kind == "stop" for _, kind in events)
     results = [Result(task, arm, rate, seed, judge.converged, shots, judge.steps, seconds, stopped, events)]
     for would in (piece for piece in pieces if isinstance(piece, WouldStop)):
         done = replace(results[0], arm="early_stopping")
@@ -345,10 +345,19 @@ def ratio(one: list[Result], other: list[Result], draws: int = 10_000) -> tuple[
         return sums[:, 0] / sums[:, 1]
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        drawn = resampled(one) / resampled(other)
-        middle = np.divide(per_shot(one), per_shot(other))
-    low, high = np.nanquantile(np.nan_to_num(drawn, nan=1.0, posinf=1e9), [0.025, 0.975])
-    return float(middle), float(low), float(high)
+        drawn = np.nan_to_num(resampled(one) / resampled(other), nan=0.0, posinf=np.inf)
+    low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
+    return per_shot(one) / per_shot(other) if per_shot(other) else math.inf, float(low), float(high)
+
+
+def compared(results: list[Result], base: list[Result]) -> str:
+    """Where nothing has converged without a guard, what could have is bounded by its interval."""
+    if any(r.converged for r in base):
+        return "{:.2f} ({:.2f} to {:.3g})".format(*ratio(results, base))
+    if not any(r.converged for r in results):
+        return "none in either"
+    most = wilson(0, len(base))[1] * len(base) / sum(r.shots for r in base) * 1e6
+    return f"> {per_shot(results) / most:.1f}"
 
 
 def report(store: Store, tasks: list[str], seeds: range, rates: dict[tuple[str, str], float]) -> None:
@@ -367,7 +376,7 @@ def report(store: Store, tasks: list[str], seeds: range, rates: dict[tuple[str, 
             hits = sum(r.converged for r in results)
             low, high = wilson(hits, len(results))
             cost = f"{1 / per_shot(results):.2f}" if hits else f"> {sum(r.shots for r in results) / 1e6:.1f}"
-            times = "" if arm == "unguarded" else "{:.2f} ({:.2f} to {:.3g})".format(*ratio(results, base))
+            times = "" if arm == "unguarded" else compared(results, base)
             print(
                 f"{arm:15}{rates[task, arm]:6g}  {hits:3d}/{len(results)} ({low:.2f} to {high:.2f})  {cost:>22}"
                 f"{np.mean([r.seconds for r in results]):9.1f}{sum(r.stopped for r in results):9d}  {times:>32}"
