@@ -253,6 +253,9 @@ def test_what_is_asked_for_again_is_simulated_once() -> None:
         assert not torch.equal(first, second)
         sampler.sample(counted, angles + 1, None, shots)
     assert (calls, counted.calls) == (1, 2)
+    with torch.no_grad():
+        sampler.sample(counted, (angles + 1).double(), None, shots)
+    assert counted.calls == 3
     assert pickle.loads(pickle.dumps(sampler))._latest == []
 
 
