@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from torchbp.backends.base import COMPLEX
+from torchbp.backends.fused.heap import keep_freed_memory
 from torchbp.backends.fused.lowering import lower
 from torchbp.backends.fused.plan import Plan
 from torchbp.backends.fused.readout import Expectations, Readout, States
@@ -51,6 +52,8 @@ class Program:
             with self.lock, torch.no_grad():
                 if key not in self.plans:
                     self.plans[key] = self._plan(*key)
+                    if own.device.type == "cpu":
+                        keep_freed_memory()
                 plan = self.plans[key]
                 readout = self.readouts[key] = self._readout(plan)
         return plan, readout
