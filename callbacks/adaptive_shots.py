@@ -42,8 +42,9 @@ class AdaptiveShots(Remedy):
     The SNR is the one the monitor measures from micro-batches, shots and samples together; on layers with finite shots
     it does so by itself. With another source the shots are doubled at a verdict, and never lowered.
 
-    Under a `ShotBudget` shots are raised only as far as what is left still pays for fifty batches. After the fit the
-    layers have the shots they had.
+    Under a `ShotBudget` shots are raised only as far as what is left still pays for fifty batches. Where that, or
+    `max_shots`, would not bring the gradient's SNR to 1 (`Thresholds.snr`), they stay as they are, and it is the next
+    remedy's turn. After the fit the layers have the shots they had.
 
     Args:
         detector: gives the verdicts, see `Remedy`.
@@ -86,10 +87,14 @@ class AdaptiveShots(Remedy):
     def available(self) -> bool:
         return any(layer.shots is not None and layer.shots < self.max_shots for layer in self._layers.values())
 
-    def suits(self, diagnosis: Diagnosis) -> bool:
-        if diagnosis.verdict is not Verdict.CONVERGED:
-            return True
-        return self.detector.watch.target is None and any(self._snr(path) < 1 for path in self._layers)
+    def suits(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
+        if diagnosis.verdict is Verdict.CONVERGED and (
+            self.detector.watch.target is not None or not any(self._snr(path) < 1 for path in self._layers)
+        ):
+            return False
+        now = max((layer.shots or 0 for layer in self._layers.values()), default=0)
+        most = min(self.max_shots, now * self._affordable(trainer, module, batch, batch_idx))
+        return not diagnosis.shots_for(self.detector.thresholds.snr) > most
 
     def describe(self, diagnosis: Diagnosis) -> str:
         now = {path: layer.shots for path, layer in self._layers.items() if layer.shots is not None}

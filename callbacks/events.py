@@ -21,8 +21,9 @@ class Event:
 
     Attributes:
         step: optimizer steps of the run so far, as the monitor counts them.
-        kind: "verdict", or what a remedy did: "reset", "rollback", "kept", "layerwise", "fallback" (gradient-free
-            takes over), "gradients" (they resume), "shots", "budget", "stop", "dry_run".
+        kind: "verdict", or what a remedy did: "reset", "declined" (no start promised more), "rollback", "kept",
+            "layerwise", "fallback" (gradient-free takes over), "gradients" (they resume), "shots", "budget", "stop",
+            "dry_run".
         message: one sentence for people.
         data: the numbers behind it, as JSON can hold them.
     """

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from torchbp.callbacks.candidates import Score, best, draw, score
 from torchbp.callbacks.evaluation import agreed, losses_at
+from torchbp.callbacks.investigation import quantum_layers
 from torchbp.callbacks.loss_record import LossRecord, returned_loss
 from torchbp.callbacks.optimizer_state import forget, raw_optimizers
 from torchbp.callbacks.plateau_detector import PlateauDetector
@@ -26,6 +28,8 @@ from torchbp.gradients.microbatch import batch_size, smallest_part
 from torchbp.gradients.plateau import Diagnosis, Verdict
 
 Scope = Literal["plateau", "all"]
+DOUBTFUL = (Verdict.SHOT_LIMITED, Verdict.CONVERGED)
+"""Verdicts on runs that may be better off than any candidate."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ class InitializationReset(Remedy):
     down the slope. The optimizer forgets these weights and no others (see `optimizer_state.forget`), averaged copies
     of the model (EMA, SWA) get them, and during `warmup` steps they move by a growing share of what the optimizer
     would move them; its learning rate and schedule stay as they are.
+
+    Where it is told to answer the verdicts shot_limited or converged, as `PlateauGuard` does, it acts on them only if
+    the gradient can't be told from the noise of shots, and stays where it is unless the best candidate's promise is
+    below the present mean loss. A run that has come as far as its shots allow is so left alone.
 
     After `trial` steps the mean training loss of the last quarter is compared with the mean over as many steps before
     the reset. Where it is not lower, the whole model, classical parts and buffers too, and the optimizer's memory
@@ -103,6 +111,7 @@ class InitializationReset(Remedy):
         self._trial: Trial | None = None
         self._hooks: StepHooks | None = None
         self._losses = LossRecord(1)
+        self._declined = False  # since the last reset
         self._silent = False  # whether the training step returns no loss
         self._forecast = ShotForecast()
 
@@ -121,29 +130,35 @@ class InitializationReset(Remedy):
         return self.trial or 2 * self.detector.monitor.every_n_steps * (watch.window + watch.patience)
 
     def describe(self, diagnosis: Diagnosis) -> str:
+        which = (
+            "the best of" if diagnosis.verdict not in DOUBTFUL else "the best, if it promises more than the present, of"
+        )
         where = ", ".join(self._groups(diagnosis) or ()) or "all quantum weights"
         names = ", ".join(s if isinstance(s, str) else getattr(s, "__name__", "a function") for s in self.strategies)
-        return f"reset {where} to the best of {self.candidates} candidates ({names})"
+        return f"reset {where} to {which} {self.candidates} candidates ({names})"
+
+    def suits(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
+        if diagnosis.verdict not in DOUBTFUL:
+            return True
+        shots = max((layer.shots or 0 for layer in quantum_layers(module).values()), default=0)
+        return diagnosis.shots_for(self.detector.thresholds.snr) > shots > 0 and not self._declined
 
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
         groups = self._groups(diagnosis)
         weights = QuantumWeights.of(module, groups)
         if not len(weights):  # a verdict on layers that are not torchbp's
             weights, groups = QuantumWeights.of(module), None
-        self.resets += 1
-        before = self._losses.mean(trainer)
-        seed = self.seed + 1_000_003 * self.resets
-        number = self._affordable(trainer, module, batch, batch_idx)
-        generator = torch.Generator().manual_seed(seed)
-        points = draw(weights, self.strategies, number, generator)
-        spent = weights.shots_used
-        scores: list[Score] = []
-        if number > 1:
-            loss_fn = self.detector.loss_fn
-            scores = score(trainer, module, weights, points, batch, batch_idx, seed=seed, loss_fn=loss_fn)
+        points, scores, spent = self._explore(trainer, module, weights, batch, batch_idx)
         chosen = best(scores) if scores else 0
-        spent = weights.shots_used - spent
-        excuse(trainer, spent)
+        before = self._losses.mean(trainer)
+        if diagnosis.verdict in DOUBTFUL and not (scores and scores[chosen].promise < before):
+            self._declined = True
+            text = f"No reset: none of {len(scores)} candidates promises a lower loss than the present {before:.4g}."
+            promises = [s.promise for s in scores]
+            self.tell(trainer, "declined", f"{text} {diagnosis}", shots=spent, loss_before=before, promises=promises)
+            return
+        self._declined = False
+        self.resets += 1
         self._trial = Trial(self.step, diagnosis.verdict.value, groups, before, Snapshot.of(trainer, module))
         weights.write(points[chosen])
         for optimizer in raw_optimizers(trainer):
@@ -203,11 +218,13 @@ class InitializationReset(Remedy):
             saved = vars(trial) | {"snapshot": trial.snapshot.state_dict()}
             saved["groups"] = None if trial.groups is None else list(trial.groups)
         losses = self._losses.state_dict()
-        return super().state_dict() | {"resets": self.resets, "trial": saved, "losses": losses, "silent": self._silent}
+        own = {"resets": self.resets, "declined": self._declined, "trial": saved, "losses": losses}
+        return super().state_dict() | own | {"silent": self._silent}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self.resets, self._silent = state_dict["resets"], state_dict["silent"]
+        self.resets, self._declined = state_dict["resets"], state_dict["declined"]
+        self._silent = state_dict["silent"]
         self._losses.load_state_dict(state_dict["losses"])
         saved = state_dict["trial"]
         self._trial = None
@@ -232,6 +249,22 @@ class InitializationReset(Remedy):
             return agreed(trainer, 1)
         affordable = self.candidates if one == 0 else min(self.candidates, min(limits) // one)
         return agreed(trainer, max(1, affordable))
+
+    def _explore(
+        self, trainer: Any, module: Any, weights: QuantumWeights, batch: Any, batch_idx: int
+    ) -> tuple[list[Tensor], list[Score], int]:
+        """Starting points, what each promises (nothing, where there is one only), and the shots that took."""
+        seed = self.seed + 1_000_003 * (self.resets + 1)
+        number = self._affordable(trainer, module, batch, batch_idx)
+        points = draw(weights, self.strategies, number, torch.Generator().manual_seed(seed))
+        scores: list[Score] = []
+        spent = weights.shots_used
+        if number > 1:
+            loss_fn = self.detector.loss_fn
+            scores = score(trainer, module, weights, points, batch, batch_idx, seed=seed, loss_fn=loss_fn)
+        spent = weights.shots_used - spent
+        excuse(trainer, spent)
+        return points, scores, spent
 
     def _loss(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> float:
         """The present loss, undisturbed."""

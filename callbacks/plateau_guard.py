@@ -11,19 +11,21 @@ from torchbp.callbacks.adaptive_shots import AdaptiveShots
 from torchbp.callbacks.events import Event
 from torchbp.callbacks.gradient_free_fallback import GradientFreeFallback
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
-from torchbp.callbacks.initialization_reset import InitializationReset
+from torchbp.callbacks.initialization_reset import DOUBTFUL, InitializationReset
 from torchbp.callbacks.layerwise_training import LayerwiseTraining
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.plateau_stopping import PlateauStopping
 from torchbp.callbacks.remedy import Remedy
 from torchbp.callbacks.shot_budget import ShotBudget
 from torchbp.errors import InputError
-from torchbp.gradients.plateau import Diagnosis
+from torchbp.gradients.plateau import Diagnosis, Verdict
 
 
 def default_ladder() -> list[Remedy]:
     """More shots, a new start, few layers at a time, a search without gradients, and in the end the end."""
-    return [AdaptiveShots(), InitializationReset(), LayerwiseTraining(), GradientFreeFallback(), PlateauStopping()]
+    verdicts = (Verdict.BARREN_PLATEAU, Verdict.LOCAL_MINIMUM, *DOUBTFUL)
+    reset = InitializationReset(answers=verdicts)
+    return [AdaptiveShots(), reset, LayerwiseTraining(), GradientFreeFallback(), PlateauStopping()]
 
 
 def _forwarded(hook: str) -> Callable[..., None]:
@@ -44,11 +46,11 @@ class PlateauGuard(Callback):
 
     | verdict | what is done, from left to right as long as it does not help |
     |---|---|
-    | shot_limited | more shots (`AdaptiveShots`), a search without gradients (`GradientFreeFallback`), stop |
+    | shot_limited | more shots (`AdaptiveShots`), a new start that promises more, a search without gradients, stop |
     | barren_plateau | a new start on trial (`InitializationReset`), growing layers (`LayerwiseTraining`), search |
     | local_minimum | a new start on trial, a search, stop |
     | noise_induced | growing layers, stop |
-    | converged | more shots where there is no telling the gradient from their noise, stop |
+    | converged | where no telling the gradient from shot noise: more shots, a new start that promises more; stop |
     | diverging | stop (`PlateauStopping`) |
     | healthy, oscillating, drifting, dead_layer | nothing; the verdict and its advice are announced |
 

@@ -72,7 +72,7 @@ class PlateauStopping(Remedy):
         same = diagnosis.verdict.value == verdict
         self._same = diagnosis.verdict.value, (count if same else 0) + sure
 
-    def suits(self, diagnosis: Diagnosis) -> bool:
+    def suits(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
         needed = 1 if diagnosis.verdict is Verdict.DIVERGING else self.patience
         return self._same[1] >= needed
 

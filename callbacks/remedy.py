@@ -84,8 +84,8 @@ class Remedy(Callback):
         """Whether others may act on this diagnosis while it is busy."""
         return False
 
-    def suits(self, diagnosis: Diagnosis) -> bool:
-        """Whether this very diagnosis, of a verdict it answers, is one for it."""
+    def suits(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
+        """Whether this very diagnosis, of a verdict it answers, is one for it, as things are. Changes nothing."""
         return True
 
     def notice(self, diagnosis: Diagnosis) -> None:
@@ -124,15 +124,16 @@ class Remedy(Callback):
         """Take turns with these, in this order; the remedy itself is one of them."""
         self._ladder = ladder
 
-    def would_act(self, diagnosis: Diagnosis) -> bool:
+    def would_act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
         """Whether it is one for this diagnosis, apart from the others' rights."""
-        answers = diagnosis.verdict in self.answers and self.available
-        return answers and self.suits(diagnosis) and self.allowed(diagnosis)
-
-    def _has_turn(self, diagnosis: Diagnosis) -> bool:
-        if any(remedy.busy and not remedy.gives_way(diagnosis) for remedy in self._ladder):
+        if diagnosis.verdict not in self.answers or not self.available or not self.allowed(diagnosis):
             return False
-        return next((remedy for remedy in self._ladder if remedy.would_act(diagnosis)), None) is self
+        return self.suits(trainer, module, batch, batch_idx, diagnosis)
+
+    def _has_turn(self, *occasion: Any) -> bool:
+        if any(remedy.busy and not remedy.gives_way(occasion[-1]) for remedy in self._ladder):
+            return False
+        return next((remedy for remedy in self._ladder if remedy.would_act(*occasion)), None) is self
 
     def _answer(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         diagnosis = self.detector.diagnosis
@@ -140,7 +141,7 @@ class Remedy(Callback):
             return
         self._answered = self.detector.judged
         self.notice(diagnosis)
-        if not agreed(trainer, self._has_turn(diagnosis)):
+        if not agreed(trainer, self._has_turn(trainer, module, batch, batch_idx, diagnosis)):
             return
         if not self.dry_run:
             self.act(trainer, module, batch, batch_idx, diagnosis)

@@ -16,9 +16,11 @@ from torchbp.circuits import angle_encoding, hardware_efficient
 from torchbp.gradients.plateau import ADVICE, Diagnosis, Verdict
 
 
-def verdict(name: str, layers: tuple[str, ...] = (), confidence: float = 0.9) -> Diagnosis:
+def verdict(
+    name: str, layers: tuple[str, ...] = (), confidence: float = 0.9, shots_to_resolve: float | None = None
+) -> Diagnosis:
     found = Verdict(name)
-    return Diagnosis(found, confidence, ("a number",), ADVICE[found], layers)
+    return Diagnosis(found, confidence, ("a number",), ADVICE[found], layers, shots_to_resolve)
 
 
 class Scripted(PlateauDetector):

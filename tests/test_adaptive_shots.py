@@ -95,6 +95,22 @@ def test_a_budget_limits_the_rise():
         assert remedy.events[0].kind == "shots"
 
 
+def test_shots_that_would_resolve_nothing_are_not_raised():
+    """Oracle: by hand: an SNR of 1 takes a ninth of what resolves, and 600 are allowed, or 160 affordable."""
+    affordable = int(50 * 100 * STEP * 1.6 + 4 * 100 * STEP)
+    for name, resolve, total, kinds in [
+        ("shot_limited", 9 * 599, None, ["shots"]),
+        ("shot_limited", 9 * 601, None, []),
+        ("shot_limited", 9 * 150, affordable, ["shots"]),
+        ("shot_limited", 9 * 170, affordable, []),
+        ("converged", 9 * 601, None, []),
+    ]:
+        remedy = adaptive({1: verdict(name, shots_to_resolve=resolve)}, max_shots=600)
+        budget = [] if total is None else [ShotBudget(total)]
+        fit(Model(shots=100), [remedy, Measures(remedy, 0.5), *budget], max_epochs=1)
+        assert [event.kind for event in remedy.events] == kinds
+
+
 def test_converged_may_mean_as_far_as_these_shots_go():
     """Oracle: by hand: more shots where the SNR is that of noise, none where it is not, or a target is known."""
     for snr, target, kinds in [(0.7, None, ["shots"]), (1.5, None, []), (0.7, 0.1, [])]:

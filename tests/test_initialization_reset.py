@@ -248,6 +248,28 @@ def test_a_shot_budget_limits_the_choice():
     assert budget.used <= 9 * step
 
 
+@pytest.mark.parametrize("said", ["shot_limited", "converged"])
+def test_a_run_that_may_be_better_off_is_reset_on_a_promise_only(said, monkeypatch):
+    """Oracle: by hand: promises below or above the losses seen; asked once; nothing where shots are not the trouble."""
+    for promise, shots, resolve, wanted in [
+        (-1.0, 20, 181, ["reset"]),  # 9 times 20 shots are an SNR of 1
+        (9.0, 20, 181, ["declined"]),
+        (math.nan, 20, 181, ["declined"]),
+        (-1.0, 20, 179, []),
+        (-1.0, 20, None, []),
+        (-1.0, None, 181, []),
+    ]:
+        scores = [Score(10.0, 0.0), Score(promise, 0.0)]
+        monkeypatch.setattr("torchbp.callbacks.initialization_reset.score", lambda *_, found=scores, **__: found)
+        script = dict.fromkeys((3, 5), verdict(said, shots_to_resolve=resolve))
+        remedy, tape = reset(script, candidates=2, answers=[said]), Tape()
+        fit(Model(shots=shots), [remedy, tape], max_epochs=2)
+        assert [event.kind for event in remedy.events if event.kind not in ("kept", "rollback")] == wanted
+        assert any(not start.any() for start in tape.starts) == (wanted == ["reset"])
+        assert remedy.resets == (wanted == ["reset"])
+        assert remedy.state_dict()["declined"] == (wanted == ["declined"])
+
+
 def test_resets_are_bounded():
     """Oracle: by hand."""
     remedy = reset(dict.fromkeys(range(40), PLATEAU), max_resets=2, trial=2)

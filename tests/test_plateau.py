@@ -199,3 +199,13 @@ def test_loss_trend_of_a_zigzag_alternates() -> None:
 
 def test_loss_trend_of_nan() -> None:
     assert not LossTrend.of([1.0, math.nan], 4).finite
+
+
+def test_shots_for_an_snr():
+    """Oracle: the SNR grows with the root of the shots: 560 make it 3, a ninth of them 1; unknown stays unknown."""
+    found = diagnose(STORIES["too few shots"][0])
+    assert found.shots_for(3.0) == 560
+    assert found.shots_for(1.0) == pytest.approx(560 / 9)
+    never = replace(STORIES["too few shots"][0], shots=ShotSignal(10, 0.0, math.inf))
+    assert diagnose(never).shots_to_resolve is None
+    assert math.isnan(diagnose(STORIES["the output concentrates"][0]).shots_for(1.0))

@@ -73,6 +73,14 @@ def test_the_verdict_chooses_the_rung(said, first):
     assert [event.kind for event in watch.events][1:2] == ([first] if first else [])
 
 
+@pytest.mark.parametrize("said", ["shot_limited", "converged"])
+def test_where_shots_would_not_help_it_looks_elsewhere(said):
+    """With its own ladder. Oracle: its docstring: a new start, or that there is none that promises more."""
+    watch = PlateauGuard(Scripted({3: verdict(said, shots_to_resolve=1e9)}))
+    fit(Model(shots=20), [watch], max_epochs=2)
+    assert [event.kind for event in watch.events][1] in ("reset", "declined")
+
+
 def test_a_doubtful_verdict_is_only_announced():
     """Oracle: by hand."""
     watch = guard({1: verdict(BP, confidence=0.55)})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from torchbp.gradients.concentration import Concentration
@@ -95,6 +95,8 @@ class Diagnosis:
         evidence: one phrase for each number used.
         advice: what to do.
         layers: the layers concerned; empty for the whole model.
+        shots_to_resolve: shots for each circuit at which the gradient's SNR would be 3; None where that was not
+            measured, or no number would do.
     """
 
     verdict: Verdict
@@ -102,6 +104,11 @@ class Diagnosis:
     evidence: tuple[str, ...]
     advice: str
     layers: tuple[str, ...] = ()
+    shots_to_resolve: float | None = None
+
+    def shots_for(self, snr: float) -> float:
+        """Shots for each circuit at which the gradient's SNR would be this; NaN where that is not known."""
+        return math.nan if self.shots_to_resolve is None else self.shots_to_resolve * (snr / RESOLVED) ** 2
 
     def __str__(self) -> str:
         where = f"{', '.join(self.layers)}: " if self.layers else ""
@@ -122,7 +129,8 @@ def diagnose(evidence: Evidence, thresholds: Thresholds | None = None) -> Diagno
     for rule in RULES:
         found = rule(evidence, limits)
         if found is not None:
-            return found
+            needed = math.inf if evidence.shots is None else evidence.shots.shots_to_resolve
+            return replace(found, shots_to_resolve=needed if math.isfinite(needed) else None)
     return _verdict(Verdict.HEALTHY, 0.5, ["the evidence gathered shows no cause for concern"])
 
 
