@@ -386,12 +386,12 @@ def report(store: Store, tasks: list[str], seeds: range, rates: dict[tuple[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=list(TASKS), action="append", help="only this task; may be repeated")
-    parser.add_argument("--arm", choices=SHOWN, action="append", help="only this arm; may be repeated")
+    parser.add_argument("--arm", choices=SHOWN, action="append", help="only this arm, beside the unguarded one; repeatable")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, default=Path("recovery.jsonl"))
     arguments = parser.parse_args()
-    tasks, arms = arguments.task or list(TASKS), arguments.arm or list(SHOWN)
+    tasks, arms = arguments.task or list(TASKS), list(dict.fromkeys(["unguarded", *(arguments.arm or SHOWN)]))
     store, seeds = Store(arguments.results), range(arguments.seeds)
     pairs = [(task, arm) for task in tasks for arm in arms]
     store.complete([(t, a, rate, seed) for t, a in pairs for rate in RATES for seed in TUNING_SEEDS], arguments.jobs)

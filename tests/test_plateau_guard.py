@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as L
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
@@ -122,6 +125,55 @@ def test_a_budget_of_its_own():
     kinds = {event.kind for event in watch.events}
     assert kinds in ({"verdict", "reset", "budget", "kept"}, {"verdict", "reset", "budget", "rollback"})
     assert 1 < watch.events[1].data["candidates"] < 20
+
+
+def traces(model: Any) -> dict[str, Any]:
+    """What a callback might leave on a model."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    found: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        replaced = [key for key in vars(module) if callable(getattr(type(module), key, None))]
+        found[name] = replaced, [len(getattr(module, hook)) for hook in hooks], module.training
+    for name, p in model.named_parameters():
+        found[f"{name} p"] = p.requires_grad, len(p._backward_hooks or ()), len(p._post_accumulate_grad_hooks or ())
+    return found | {"shots": model.core.shots}
+
+
+@pytest.mark.parametrize("end", [RuntimeError, KeyboardInterrupt, "should_stop"])
+@pytest.mark.parametrize(
+    ("said", "kind", "rungs"),
+    [
+        ("shot_limited", "shots", [AdaptiveShots()]),
+        (BP, "reset", [InitializationReset(warmup=50, trial=50)]),
+        (BP, "layerwise", [LayerwiseTraining(schedule=50)]),
+        (BP, "fallback", [GradientFreeFallback()]),
+    ],
+)
+def test_interrupted_in_the_middle(said, kind, rungs, end):
+    """By an exception, a key, or another callback. Oracle: the model before, whose training then goes on."""
+    model, watch = Model(shots=20), guard({1: said}, ladder=copy.deepcopy(rungs), budget=ShotBudget(10**7))
+    before, trainers = traces(model), []
+
+    class Interrupts(L.Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            trainers.append(trainer)
+            if trainer.global_step == 3:
+                assert watch.events[-1].kind == kind
+                if end == "should_stop":
+                    trainer.should_stop = True
+                else:
+                    raise end
+
+    with pytest.raises((end, SystemExit)) if end != "should_stop" else contextlib.nullcontext():
+        fit(model, [watch, Interrupts()])
+    assert trainers[-1].global_step < 5
+    assert traces(model) == before
+    optimizer = trainers[0].strategy.optimizers[0] if trainers[0].strategy.optimizers else None
+    assert optimizer is None or not optimizer._optimizer_step_post_hooks
+    assert optimizer is None or not optimizer._optimizer_step_pre_hooks
+    weights = model.core.weights.detach().clone()
+    fit(model, [], max_epochs=1)
+    assert bool((model.core.weights != weights).all())
 
 
 def test_events_have_their_evidence(tmp_path):
