@@ -34,13 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.encoding != "none":
         raise InputError("A landscape on the command line takes a circuit without features: leave --encoding out.")
-    progress = Progress("landscape")
     generator = torch.Generator().manual_seed(arguments.seed)
     n = arguments.wires
     layer = QuantumLayer(
         circuit_of(arguments, n), observable_of(arguments, n), init=arguments.init, generator=generator
     )
-    try:
+    with Progress("landscape") as progress:
         found = landscape(
             layer,
             directions=arguments.dimensions,
@@ -49,8 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
             generator=generator,
             progress=lambda done, total: progress(f"{done} of {total} points"),
         )
-    finally:
-        progress.done()
     bound = layer.observables[0].bound
     low, high = float(found.values.min()), float(found.values.max())
     text = (

@@ -30,20 +30,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     progress, found, stopped = Progress("lie"), list[LieAlgebra](), False
     try:
-        for n in sorted(set(arguments.wires)):
-            progress(f"{n} wires")
-            circuit, observable = circuit_of(arguments, n), observable_of(arguments, n)
-            found.append(lie_algebra(circuit, observable, max_dimension=arguments.max_dimension))
-            if not found[-1].complete:
-                break
+        with progress:
+            for n in sorted(set(arguments.wires)):
+                progress(f"{n} wires")
+                circuit, observable = circuit_of(arguments, n), observable_of(arguments, n)
+                found.append(lie_algebra(circuit, observable, max_dimension=arguments.max_dimension))
+                if not found[-1].complete:
+                    break
     except CapacityError as error:
         if not found:
             raise
         print(f"torchbp lie: stopped at {n} wires: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         stopped = True
-    finally:
-        progress.done()
     if len(found) > 1:
         growth = growth_of(found)
         show(arguments, growth.to_dict(), growth.report())

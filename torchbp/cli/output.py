@@ -37,7 +37,7 @@ def strict(value: Any) -> Any:
 
 
 class Progress:
-    """A line on stderr: rewritten in place on a terminal; elsewhere a new one every ten seconds."""
+    """A line on stderr, rewritten on a terminal and cleared at the end; elsewhere a new one every ten seconds."""
 
     def __init__(self, command: str) -> None:
         self.prefix, self.terminal = f"torchbp {command}: ", sys.stderr.isatty()
@@ -52,8 +52,9 @@ class Progress:
             self._next = time.monotonic() + 10
             print(self.prefix + text, file=sys.stderr, flush=True)
 
-    def done(self) -> None:
-        """Leave the terminal's line clean."""
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self.terminal and self._width:
             print(f"\r{' ' * self._width}\r", end="", file=sys.stderr, flush=True)
-            self._width = 0

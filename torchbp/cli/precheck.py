@@ -29,8 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from torchbp.trainability import precheck
 
-    progress = Progress("precheck")
-    try:
+    with Progress("precheck") as progress:
         found = precheck(
             circuit_of(arguments, arguments.wires),
             observables=observable_of(arguments, arguments.wires),
@@ -42,7 +41,5 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             progress=progress,
         )
-    finally:
-        progress.done()
     show(arguments, found.to_dict(), found.report())
     return 130 if found.interrupted else int(not found.fine)

@@ -44,23 +44,22 @@ def run(arguments: argparse.Namespace) -> int:
     stopped = False
     sizes = sorted(set(arguments.wires))
     try:
-        for upto in range(1, len(sizes) + 1):  # size by size, so that what was measured is there when stopped
-            rows[upto] = variance_scan(
-                lambda n: circuit_of(arguments, n, depth(n)),
-                [sizes[upto - 1]],
-                lambda n: observable_of(arguments, n),
-                samples=arguments.samples,
-                tolerance=arguments.tolerance,
-                init=arguments.init,
-                shots=arguments.shots,
-                seed=arguments.seed,
-                file=arguments.file,
-                progress=step,
-            )
+        with progress:
+            for upto in range(1, len(sizes) + 1):  # size by size, so that what was measured is there when stopped
+                rows[upto] = variance_scan(
+                    lambda n: circuit_of(arguments, n, depth(n)),
+                    [sizes[upto - 1]],
+                    lambda n: observable_of(arguments, n),
+                    samples=arguments.samples,
+                    tolerance=arguments.tolerance,
+                    init=arguments.init,
+                    shots=arguments.shots,
+                    seed=arguments.seed,
+                    file=arguments.file,
+                    progress=step,
+                )
     except KeyboardInterrupt:
         stopped = True
-    finally:
-        progress.done()
     if not rows:
         return 130
     parts = list(rows.values())

@@ -39,8 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, depth in product(arguments.ansaetze or [arguments.ansatz], arguments.depths or [arguments.depth]):
         arguments.ansatz = name
         candidates[f"{name}, depth {depth}"] = circuit_of(arguments, arguments.wires, depth)
-    progress = Progress("search")
-    try:
+    with Progress("search") as progress:
         found = search(
             candidates,
             arguments.budget,
@@ -51,8 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
             storage=arguments.storage,
             progress=progress,
         )
-    finally:
-        progress.done()
     show(arguments, found.to_dict(), found.report())
     plateaus = [s.verdict == "barren_plateau" for s in found.history if s.rung == 0]
     return 130 if found.interrupted else int(all(plateaus))
