@@ -54,7 +54,7 @@ from torchbp.circuits import Circuit, angle_encoding, global_z, hardware_efficie
 from torchbp.models import QAOA, VQE, HybridClassifier
 
 TUNING_SEEDS = range(1000, 1004)
-RATES = (0.01, 0.03, 0.1)
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 EVERY = 8
 
 

@@ -69,13 +69,14 @@ COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
 def has_values(tensor: Tensor) -> bool:
-    """Whether Python code may look at the numbers: not while compiling, nor inside torch.func transforms."""
-    return not torch.compiler.is_compiling() and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    """Whether Python code may look at the numbers: not while compiling, in torch.func transforms, on the meta device."""
+    hidden = tensor.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return not hidden and not torch.compiler.is_compiling()
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Where mixed precision is on, a block without it."""
-    if torch.is_autocast_enabled(device.type):
+    if device.type != "meta" and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
 

@@ -211,8 +211,9 @@ class _Factor:
         device: torch.device,
     ) -> None:
         self.strings = ZStrings(layout, [wires for wires, _ in strings], dtype, device)
-        coefficients = torch.tensor([[c for _, c in strings]], dtype=torch.complex128).to(device, COMPLEX[dtype])
-        self.parts = tuple(c.contiguous() if bool(c.any()) else None for c in (coefficients.real, coefficients.imag))
+        coefficients = torch.tensor([[c for _, c in strings]], dtype=COMPLEX[dtype], device="cpu")
+        parts = (coefficients.real, coefficients.imag)
+        self.parts = tuple(c.to(device).contiguous() if bool(c.any()) else None for c in parts)
 
     def __call__(self) -> tuple[Tensor | None, ...]:
         return tuple(None if part is None else self.strings.combine(part) for part in self.parts)
