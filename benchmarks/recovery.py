@@ -386,7 +386,7 @@ def report(store: Store, tasks: list[str], seeds: range, rates: dict[tuple[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=list(TASKS), action="append", help="only this task; may be repeated")
-    parser.add_argument("--arm", choices=SHOWN, action="append", help="only this arm, beside the unguarded one; repeatable")
+    parser.add_argument("--arm", choices=SHOWN, action="append", help="only this one, and unguarded; repeatable")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, default=Path("recovery.jsonl"))

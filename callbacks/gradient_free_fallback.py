@@ -41,8 +41,9 @@ class GradientFreeFallback(Remedy):
     Before every training step the search asks for the loss at some points (a whole population on one batch, with the
     same random numbers for each point, forward only, leaving no trace but the shots), and moves the quantum weights.
     The step that follows trains the classical weights as if the quantum ones were frozen: no shots are spent on their
-    gradient. It gives the weights back to the optimizers, which have then forgotten them, when their gradient is
-    resolved again or the budget is used up, whatever comes first, and says so (events "fallback" and "gradients").
+    gradient, and the monitor measures it so rarely that this takes no more shots than the search. It gives the weights
+    back to the optimizers, which have then forgotten them, when their gradient is resolved again or the budget is used
+    up, whatever comes first, and says so (events "fallback" and "gradients").
 
     It does not escape a barren plateau: differences of losses vanish there as gradients do, and take exponentially
     many shots too (Arrasmith 2021, 2011.12245). It helps where gradients are expensive or drown in shot noise while
@@ -128,7 +129,7 @@ class GradientFreeFallback(Remedy):
         return f"train the quantum weights by {self._method} for up to {left} evaluations of the loss"
 
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
-        self._take_over(trainer, module, str(diagnosis))
+        self._take_over(trainer, module, batch, batch_idx, str(diagnosis))
         self._search(trainer, module, batch, batch_idx)
 
     def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
@@ -143,7 +144,7 @@ class GradientFreeFallback(Remedy):
                 self._begun = {"step": self.step}
                 self.tell(trainer, "dry_run", f"Would train the quantum weights by {self._method}, {reason}.")
                 return
-            self._take_over(trainer, module, f"{reason[0].upper()}{reason[1:]}.")
+            self._take_over(trainer, module, batch, batch_idx, f"{reason[0].upper()}{reason[1:]}.")
             self._search(trainer, module, batch, batch_idx)
 
     def restore(self, trainer: Any, module: Any) -> None:
@@ -152,10 +153,11 @@ class GradientFreeFallback(Remedy):
         if self._pins is not None:
             self._pins.remove()
         self._constant = self._pins = None
+        self.detector.monitor.spacing = 1
 
     # The take-over.
 
-    def _take_over(self, trainer: Any, module: Any, reason: str) -> None:
+    def _take_over(self, trainer: Any, module: Any, batch: Any, batch_idx: int, reason: str) -> None:
         start = _trainable(module).read()
         if not len(start):
             raise InputError(
@@ -164,7 +166,8 @@ class GradientFreeFallback(Remedy):
             )
         snr = self._snr()
         self._begun = {"step": self.step, "evaluations": self.evaluations, "shots": self.shots_spent, "snr": snr}
-        self._begun |= {"start": start, "method": self._method, "loss": None}
+        self._begun |= {"start": start, "method": self._method, "loss": None, "spacing": 1}
+        self._begun["measurement"] = self._shots_of_one(trainer, module, batch, batch_idx, gradient=True)
         self._streak, self._failures, self._seen = 0, 0, self._last_step
         self._proposer = propose(self.method, start, self.seed + self.step, self.options)
         self.active = True
@@ -179,6 +182,7 @@ class GradientFreeFallback(Remedy):
         self._constant = ConstantWeights(module, self._weights.layers.values())
         self._pins = StepHooks(raw_optimizers(trainer), self._weights.elements())
         self._pins.share = 0.0
+        self.detector.monitor.spacing = self._begun["spacing"]
 
     def _give_back(self, trainer: Any, module: Any, reason: str, cause: str) -> None:
         assert self._weights is not None
@@ -212,6 +216,7 @@ class GradientFreeFallback(Remedy):
         if over:
             self._give_back(trainer, module, over, "budget")
             return
+        self._space_out(trainer, module, batch, batch_idx, len(points))
         seed, loss_fn = self.seed + 7919 * self.step, self.detector.loss_fn
         spent = self._weights.shots_used
         losses = losses_at(trainer, module, self._weights, points, batch, batch_idx, seed=seed, loss_fn=loss_fn)
@@ -227,6 +232,14 @@ class GradientFreeFallback(Remedy):
         if self._failures >= STREAK:
             self._give_back(trainer, module, f"the loss was not finite {STREAK} times in a row, at any point", "failed")
 
+    def _space_out(self, trainer: Any, module: Any, batch: Any, batch_idx: int, number: int) -> None:
+        """Have the monitor's measurements take no more shots than a search whose steps are all like this one."""
+        if not self._begun["measurement"]:
+            return
+        monitor, own = self.detector.monitor, number * self._shots_of_one(trainer, module, batch, batch_idx)
+        spacing = math.ceil(self._begun["measurement"] / (own * monitor.every_n_steps)) if own else 1
+        self._begun["spacing"] = monitor.spacing = agreed(trainer, spacing)
+
     def _over(self, trainer: Any, module: Any, batch: Any, batch_idx: int, number: int) -> str:
         """Why these evaluations can't be paid for any more; empty if they can."""
         if self.evaluations + number > self.max_evaluations:
@@ -240,17 +253,17 @@ class GradientFreeFallback(Remedy):
             return ""
         return f"another {number} evaluations take {needed} shots, and {min(left)} are left"
 
-    def _shots_of_one(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> int:
+    def _shots_of_one(self, trainer: Any, module: Any, batch: Any, batch_idx: int, gradient: bool = False) -> int:
         """Of an evaluation on this process; 0 where the step can't be run by itself, which the search will find out."""
 
-        def forward(module: Any, batch: Any) -> Any:
-            with torch.no_grad():
+        def evaluate(module: Any, batch: Any) -> Any:
+            with torch.set_grad_enabled(gradient):
                 if self.detector.loss_fn is not None:
                     return self.detector.loss_fn(module, batch)
                 return step_output(module, batch, batch_idx)
 
         with suppress(Exception):
-            return self._forecast(trainer, module, batch, batch_idx, forward)
+            return self._forecast(trainer, module, batch, batch_idx, evaluate)
         return 0
 
     def _gradient_is_back(self) -> bool:

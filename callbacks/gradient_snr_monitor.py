@@ -65,6 +65,8 @@ class GradientSNRMonitor(Callback):
         groups: which weights form a layer, instead of `find_groups`.
 
     Attributes:
+        spacing: measurements are this many times as rare; a remedy sets it while its steps take far fewer shots than a
+            measurement.
         history: the measurements so far, the older ones thinned out from `MAX_HISTORY` on.
         statistics: of every layer at the last measurement, weight by weight; not saved.
 
@@ -100,6 +102,7 @@ class GradientSNRMonitor(Callback):
         self.every_n_steps, self.n_microbatches, self.source = every_n_steps, n_microbatches, source
         self.loss_fn, self.draw_heatmap, self.groups = loss_fn, heatmap, groups
         self.per_weight, self.shots_to_resolve = per_weight, shots_to_resolve
+        self.spacing = 1
         self.history: list[Measurement] = []
         self.statistics: dict[str, GradientStatistics] = {}
         self._source: SourceName = source  # the one that "auto" has come to in this fit
@@ -157,7 +160,7 @@ class GradientSNRMonitor(Callback):
         if batch_idx % trainer.accumulate_grad_batches:  # in the middle of an accumulation window
             return
         step, self._steps = self._steps, self._steps + 1
-        if step % self.every_n_steps:
+        if step % (self.every_n_steps * self.spacing):
             return
         layers = self._measure(trainer, pl_module, batch, batch_idx)
         shots = self._shots(trainer, pl_module, batch, batch_idx) if self.shots_to_resolve else None

@@ -98,6 +98,19 @@ def test_shots_are_budgeted_before_they_are_spent() -> None:
     assert fallback.events[-1].data["reason"] == "budget"
 
 
+@pytest.mark.parametrize("shots", [20, None])
+def test_measuring_takes_no_more_shots_than_searching(shots: int | None) -> None:
+    """Oracle: by hand: two evaluations of one circuit, or 1 + 2 * 12 and 2 * 2 for the features: every 15th step.
+
+    SPSA's first step, which finds the step size, takes 20 evaluations.
+    """
+    fallback = alone(detector=quiet(every=1), method="spsa")
+    fit([fallback], lightning_module(pl, measured(shots=shots), mixing=False), max_epochs=10)
+    steps = [m.step for m in fallback.detector.monitor.history]
+    assert steps == (list(range(0, 40, 15)) if shots else list(range(40)))
+    assert fallback.detector.monitor.spacing == 1  # again
+
+
 def test_steps_cost_what_a_shot_budget_expects() -> None:
     """While the search has the weights, their gradient takes no shots. Oracle: the layer's own count."""
     fallback = alone(method=Still, max_evaluations=8)

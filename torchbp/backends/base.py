@@ -69,7 +69,7 @@ COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
 def has_values(tensor: Tensor) -> bool:
-    """Whether Python code may look at the numbers: not while compiling, in torch.func transforms, on the meta device."""
+    """Whether Python code may look at the numbers: not while compiling, in torch.func, or on the meta device."""
     hidden = tensor.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
     return not hidden and not torch.compiler.is_compiling()
 
