@@ -234,11 +234,9 @@ class GradientFreeFallback(Remedy):
 
     def _space_out(self, trainer: Any, module: Any, batch: Any, batch_idx: int, number: int) -> None:
         """Have the monitor's measurements take no more shots than a search whose steps are all like this one."""
-        if not self._begun["measurement"]:
-            return
         monitor, own = self.detector.monitor, number * self._shots_of_one(trainer, module, batch, batch_idx)
         spacing = math.ceil(self._begun["measurement"] / (own * monitor.every_n_steps)) if own else 1
-        self._begun["spacing"] = monitor.spacing = agreed(trainer, spacing)
+        self._begun["spacing"] = monitor.spacing = agreed(trainer, max(1, spacing))
 
     def _over(self, trainer: Any, module: Any, batch: Any, batch_idx: int, number: int) -> str:
         """Why these evaluations can't be paid for any more; empty if they can."""
