@@ -50,7 +50,7 @@ class PlateauGuard(Callback):
     | barren_plateau | a new start on trial (`InitializationReset`), growing layers (`LayerwiseTraining`), search |
     | local_minimum | a new start on trial, a search, stop |
     | noise_induced | growing layers, stop |
-    | converged | where no telling the gradient from shot noise: more shots, a new start that promises more; stop |
+    | converged | where shot noise hides the gradient, more shots or a new start that promises more; stop |
     | diverging | stop (`PlateauStopping`) |
     | healthy, oscillating, drifting, dead_layer | nothing; the verdict and its advice are announced |
 
