@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -13,15 +12,14 @@ from torch.optim import Optimizer
 
 from torchbp.callbacks.constant_weights import ConstantWeights
 from torchbp.callbacks.evaluation import agreed, losses_at
+from torchbp.callbacks.gradient_return import GradientReturn, Resume, median_snr
 from torchbp.callbacks.investigation import quantum_layers
-from torchbp.callbacks.isolation import step_output
-from torchbp.callbacks.measurement import Measurement
 from torchbp.callbacks.optimizer_state import forget, raw_optimizers
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.quantum_weights import QuantumWeights
 from torchbp.callbacks.remedy import Remedy
-from torchbp.callbacks.shot_budget import excuse, shots_left
-from torchbp.callbacks.shot_forecast import ShotForecast
+from torchbp.callbacks.search_budget import SearchBudget, whole_number
+from torchbp.callbacks.shot_budget import excuse
 from torchbp.callbacks.step_hooks import StepHooks
 from torchbp.errors import InputError
 from torchbp.gradients.plateau import Diagnosis, Verdict
@@ -29,10 +27,8 @@ from torchbp.gradients.stats import RESOLVED
 from torchbp.optim import Proposer, propose
 from torchbp.optim.ask_tell import Maker
 
-STREAK = 2
-"""Measurements in a row that must say the gradient is back, and steps in a row without a loss that end a search."""
-
-Resume = float | Callable[[Measurement], bool] | None
+FAILURES = 2
+"""Steps in a row without a finite loss that end a search."""
 
 
 class GradientFreeFallback(Remedy):
@@ -66,6 +62,7 @@ class GradientFreeFallback(Remedy):
 
     Attributes:
         active: whether the search has the weights.
+        budget: what it has spent, and may.
         evaluations, shots_spent: so far in the run.
 
     Raises:
@@ -91,42 +88,43 @@ class GradientFreeFallback(Remedy):
         name: str = "",
     ) -> None:
         super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
-        _check(max_evaluations, max_shots, start_at, resume_when)
+        if start_at is not None:
+            whole_number("start_at", start_at, 0)
+        self.budget, self._return = SearchBudget(max_evaluations, max_shots), GradientReturn(resume_when)
         if isinstance(method, str) or not callable(method):
             propose(method, torch.zeros(2), seed, options)  # to say now what is wrong with it or its options
         self.method, self.options, self.seed = method, dict(options or {}), seed
-        self.max_evaluations, self.max_shots = max_evaluations, max_shots
-        self.resume_when, self.start_at = resume_when, start_at
+        self.start_at = start_at
         self.active = False
-        self.evaluations = self.shots_spent = 0
         self._begun: dict[str, Any] = {}  # what was so as the search took over
-        self._streak = self._failures = 0
-        self._exhausted: list[int | None] | None = None  # the budget with which it came to its end
-        self._seen = -1  # step of the last measurement looked at
+        self._failures = 0  # in a row
         self._loss = math.nan  # of the latest step of the search, its mean
         self._proposer: Proposer | None = None
         self._loaded: dict[str, Any] | None = None
         self._constant: ConstantWeights | None = None
         self._pins: StepHooks | None = None
         self._weights: QuantumWeights | None = None
-        self._forecast = ShotForecast()
+
+    @property
+    def evaluations(self) -> int:
+        """Of the loss, so far in the run."""
+        return self.budget.evaluations
+
+    @property
+    def shots_spent(self) -> int:
+        """On these evaluations, all processes together."""
+        return self.budget.shots
 
     @property
     def available(self) -> bool:
-        left = self.max_shots is None or self.shots_spent < self.max_shots
-        return self.evaluations < self.max_evaluations and left and self._exhausted != self._budget
-
-    @property
-    def _budget(self) -> list[int | None]:
-        return [self.max_evaluations, self.max_shots]
+        return self.budget.left
 
     @property
     def busy(self) -> bool:
         return self.active
 
     def describe(self, diagnosis: Diagnosis) -> str:
-        left = self.max_evaluations - self.evaluations
-        return f"train the quantum weights by {self._method} for up to {left} evaluations of the loss"
+        return f"train the quantum weights by {self._method} for up to {self._evaluations_left} evaluations of the loss"
 
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
         self._take_over(trainer, module, batch, batch_idx, str(diagnosis))
@@ -134,8 +132,10 @@ class GradientFreeFallback(Remedy):
 
     def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         if self.active:
-            if agreed(trainer, self._gradient_is_back()):
-                self._give_back(trainer, module, f"the gradient is back, with an SNR of {self._snr():.3g}", "resolved")
+            monitor = self.detector.monitor
+            if agreed(trainer, self._return.has_come(monitor)):
+                reason = f"the gradient is back, with an SNR of {median_snr(monitor):.3g}"
+                self._give_back(trainer, module, reason, "resolved")
             else:
                 self._search(trainer, module, batch, batch_idx)
         elif self.start_at is not None and self.step >= self.start_at and "step" not in self._begun and self.available:
@@ -164,16 +164,17 @@ class GradientFreeFallback(Remedy):
                 f"GradientFreeFallback searches over the weights of torchbp.QuantumLayer, and {type(module).__name__} "
                 "has none that train: wrap TorchQuantum modules with QuantumLayer.from_torchquantum."
             )
-        snr = self._snr()
-        self._begun = {"step": self.step, "evaluations": self.evaluations, "shots": self.shots_spent, "snr": snr}
+        snr = median_snr(self.detector.monitor)
+        self._begun = {"step": self.step, "evaluations": self.evaluations, "shots": self.shots_spent}
         self._begun |= {"start": start, "method": self._method, "loss": None, "spacing": 1}
-        self._begun["measurement"] = self._shots_of_one(trainer, module, batch, batch_idx, gradient=True)
-        self._streak, self._failures, self._seen = 0, 0, self._last_step
+        self._begun["measurement"] = self._cost(trainer, module, batch, batch_idx, gradient=True)
+        self._failures = 0
+        self._return.begin(self.detector.monitor)
         self._proposer = propose(self.method, start, self.seed + self.step, self.options)
         self.active = True
         self._hold(trainer, module)
         text = f"{self._method} takes over {len(start)} quantum weights, for up to "
-        text += f"{self.max_evaluations - self.evaluations} evaluations of the loss. {reason}"
+        text += f"{self._evaluations_left} evaluations of the loss. {reason}"
         self.tell(trainer, "fallback", text, method=self._method, weights=len(start), snr=_number(snr))
 
     def _hold(self, trainer: Any, module: Any) -> None:
@@ -187,7 +188,8 @@ class GradientFreeFallback(Remedy):
     def _give_back(self, trainer: Any, module: Any, reason: str, cause: str) -> None:
         assert self._weights is not None
         self.active, self._proposer = False, None
-        self._exhausted = None if cause == "resolved" else self._budget
+        if cause != "resolved":
+            self.budget.end()
         self.restore(trainer, module)
         for optimizer in raw_optimizers(trainer):
             forget(optimizer, self._weights.elements())
@@ -201,7 +203,7 @@ class GradientFreeFallback(Remedy):
             "evaluations": evaluations,
             "shots": shots,
             "since": self._begun["step"],
-            "snr": _number(self._snr()),
+            "snr": _number(median_snr(self.detector.monitor)),
         }
         losses = {"loss_before": _number(before), "loss_after": _number(after)}
         self.tell(trainer, "gradients", text, reason=cause, **numbers, **losses)
@@ -212,82 +214,39 @@ class GradientFreeFallback(Remedy):
         assert self._proposer is not None
         assert self._weights is not None
         points = agreed(trainer, self._proposer.ask())
-        over = agreed(trainer, self._over(trainer, module, batch, batch_idx, len(points)))
-        if over:
-            self._give_back(trainer, module, over, "budget")
+        loss_fn = self.detector.loss_fn
+        refusal = self.budget.refusal(trainer, module, batch, batch_idx, loss_fn, len(points))
+        if refusal := agreed(trainer, refusal):
+            self._give_back(trainer, module, refusal, "budget")
             return
         self._space_out(trainer, module, batch, batch_idx, len(points))
-        seed, loss_fn = self.seed + 7919 * self.step, self.detector.loss_fn
+        seed = self.seed + 7919 * self.step
         spent = self._weights.shots_used
         losses = losses_at(trainer, module, self._weights, points, batch, batch_idx, seed=seed, loss_fn=loss_fn)
-        self.evaluations += len(points)
         spent = self._weights.shots_used - spent
         excuse(trainer, spent)
-        self.shots_spent += _sum(trainer, spent)
+        self.budget.spend(trainer, len(points), spent)
         self._weights.write(agreed(trainer, self._proposer.tell(losses)))
         finite = [loss for loss in losses if math.isfinite(loss)]
         self._loss = statistics.fmean(finite) if finite else math.nan
         self._begun["loss"] = self._loss if self._begun["loss"] is None else self._begun["loss"]
         self._failures = 0 if finite else self._failures + 1
-        if self._failures >= STREAK:
-            self._give_back(trainer, module, f"the loss was not finite {STREAK} times in a row, at any point", "failed")
+        if self._failures >= FAILURES:
+            reason = f"the loss was not finite {FAILURES} times in a row, at any point"
+            self._give_back(trainer, module, reason, "failed")
 
     def _space_out(self, trainer: Any, module: Any, batch: Any, batch_idx: int, number: int) -> None:
         """Have the monitor's measurements take no more shots than a search whose steps are all like this one."""
-        monitor, own = self.detector.monitor, number * self._shots_of_one(trainer, module, batch, batch_idx)
+        monitor, own = self.detector.monitor, number * self._cost(trainer, module, batch, batch_idx)
         spacing = math.ceil(self._begun["measurement"] / (own * monitor.every_n_steps)) if own else 1
         self._begun["spacing"] = monitor.spacing = agreed(trainer, max(1, spacing))
 
-    def _over(self, trainer: Any, module: Any, batch: Any, batch_idx: int, number: int) -> str:
-        """Why these evaluations can't be paid for any more; empty if they can."""
-        if self.evaluations + number > self.max_evaluations:
-            return f"another {number} evaluations would be more than the {self.max_evaluations} allowed"
-        left = [] if self.max_shots is None else [self.max_shots - self.shots_spent]
-        left += [shots for shots in [shots_left(trainer)] if shots is not None]
-        if not left:
-            return ""
-        needed = number * _sum(trainer, self._shots_of_one(trainer, module, batch, batch_idx))
-        if needed <= min(left):
-            return ""
-        return f"another {number} evaluations take {needed} shots, and {min(left)} are left"
-
-    def _shots_of_one(self, trainer: Any, module: Any, batch: Any, batch_idx: int, gradient: bool = False) -> int:
-        """Of an evaluation on this process; 0 where the step can't be run by itself, which the search will find out."""
-
-        def evaluate(module: Any, batch: Any) -> Any:
-            with torch.set_grad_enabled(gradient):
-                if self.detector.loss_fn is not None:
-                    return self.detector.loss_fn(module, batch)
-                return step_output(module, batch, batch_idx)
-
-        with suppress(Exception):
-            return self._forecast(trainer, module, batch, batch_idx, evaluate)
-        return 0
-
-    def _gradient_is_back(self) -> bool:
-        """Looks at each measurement once."""
-        if self._last_step == self._seen:
-            return False
-        self._seen = self._last_step
-        measurement = self.detector.monitor.history[-1]
-        if callable(self.resume_when):
-            resolved = bool(self.resume_when(measurement))
-        else:
-            low = self.resume_when is not None and not self._begun["snr"] >= self.resume_when
-            resolved = low and self._snr() >= (self.resume_when or 0.0)
-        self._streak = self._streak + 1 if resolved else 0
-        return self._streak >= STREAK
-
-    def _snr(self) -> float:
-        """The median over the quantum layers at the latest measurement; NaN where there is none."""
-        layers = self.detector.monitor.latest
-        ratios = [layer.snr for layer in layers if layer.kind == "quantum" and not math.isnan(layer.snr)]
-        return statistics.median(ratios) if ratios else math.nan
+    def _cost(self, trainer: Any, module: Any, batch: Any, batch_idx: int, gradient: bool = False) -> int:
+        return self.budget.cost(trainer, module, batch, batch_idx, self.detector.loss_fn, gradient=gradient)
 
     @property
-    def _last_step(self) -> int:
-        history = self.detector.monitor.history
-        return history[-1].step if history else -1
+    def _evaluations_left(self) -> int:
+        return self.budget.max_evaluations - self.budget.evaluations
 
     @property
     def _method(self) -> str:
@@ -306,7 +265,7 @@ class GradientFreeFallback(Remedy):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
-        self._forecast.forget()
+        self.budget.forget()
         if not self.active:
             return
         saved, self._loaded = self._loaded, None
@@ -329,9 +288,9 @@ class GradientFreeFallback(Remedy):
     def state_dict(self) -> dict[str, Any]:
         fallback = {
             "active": self.active,
-            "spent": [self.evaluations, self.shots_spent],
-            "counts": [self._streak, self._failures, self._seen],
-            "exhausted": self._exhausted,
+            "budget": self.budget.state_dict(),
+            "return": self._return.state_dict(),
+            "failures": self._failures,
             "loss": self._loss,
             "begun": dict(self._begun),
             "proposer": None if self._proposer is None else self._proposer.state_dict(),
@@ -341,22 +300,10 @@ class GradientFreeFallback(Remedy):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.active, self._loss = state_dict["active"], state_dict["loss"]
-        self.evaluations, self.shots_spent = state_dict["spent"]
-        self._exhausted = state_dict["exhausted"]
-        self._streak, self._failures, self._seen = state_dict["counts"]
+        self.budget.load_state_dict(state_dict["budget"])
+        self._return.load_state_dict(state_dict["return"])
+        self._failures = state_dict["failures"]
         self._begun, self._loaded = dict(state_dict["begun"]), state_dict["proposer"]
-
-
-def _check(max_evaluations: int, max_shots: int | None, start_at: int | None, resume_when: Resume) -> None:
-    least = {"max_evaluations": (max_evaluations, 1), "max_shots": (max_shots, 1), "start_at": (start_at, 0)}
-    for name, (value, minimum) in least.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < minimum):
-            raise InputError(f"{name} is a whole number of at least {minimum}, got {value!r}.")
-    number = isinstance(resume_when, int | float) and not isinstance(resume_when, bool) and resume_when > 0
-    if not (number or resume_when is None or callable(resume_when)):
-        raise InputError(
-            f"resume_when is an SNR above 0, a function (measurement) -> bool, or None for never; got {resume_when!r}."
-        )
 
 
 def _trainable(module: Any) -> QuantumWeights:
@@ -368,11 +315,3 @@ def _trainable(module: Any) -> QuantumWeights:
 def _number(value: float | None) -> float | None:
     """JSON has no NaN."""
     return value if value is not None and math.isfinite(value) else None
-
-
-def _sum(trainer: Any, number: int) -> int:
-    """Over all processes."""
-    if trainer.world_size == 1:
-        return number
-    own = torch.tensor(float(number), dtype=torch.float64, device=trainer.strategy.root_device)
-    return int(trainer.strategy.reduce(own, reduce_op="sum"))

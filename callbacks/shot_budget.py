@@ -105,7 +105,7 @@ class ShotBudget(Callback):
         """Count what has been spent since the last time; on all processes alike."""
         spent, self._seen = self._unseen(), self._spent()
         self._carried = 0
-        self.used += _sum(trainer, spent)
+        self.used += sum_over_ranks(trainer, spent)
 
     def excuse(self, shots: int) -> None:
         """These have just been spent on something that asked for `left` itself: nothing to keep back for."""
@@ -217,7 +217,7 @@ class ShotBudget(Callback):
                 warnings.warn(f"{text}: {type(error).__name__}: {error}", stacklevel=2)
             self._warned = True
             planned = 0  # so that it counts as a probe, for which as much is kept back the next time
-        return _sum(trainer, planned)
+        return sum_over_ranks(trainer, planned)
 
     def _horizon(self, trainer: Any) -> int:
         """Batches that the shots left should last for."""
@@ -281,7 +281,8 @@ def _budgets(trainer: Any) -> Iterator[ShotBudget]:
                 yield piece
 
 
-def _sum(trainer: Any, number: int) -> int:
+def sum_over_ranks(trainer: Any, number: int) -> int:
+    """Of all processes; all of them must call it alike."""
     if trainer.world_size == 1:
         return number
     own = torch.tensor(float(number), dtype=torch.float64, device=trainer.strategy.root_device)

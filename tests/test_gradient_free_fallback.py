@@ -297,7 +297,7 @@ def test_resuming_with_another_method(tmp_path: Path) -> None:
     trainer = trainer_of(pl, [second], max_epochs=2)
     trainer.fit(module, loader(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert second.evaluations == first.evaluations + 6
-    assert second.max_evaluations == first.evaluations + 6
+    assert second.budget.max_evaluations == first.evaluations + 6
     assert kinds(second) == ["fallback", "gradients"]
 
 
