@@ -209,3 +209,12 @@ def test_shots_for_an_snr():
     never = replace(STORIES["too few shots"][0], shots=ShotSignal(10, 0.0, math.inf))
     assert diagnose(never).shots_to_resolve is None
     assert math.isnan(diagnose(STORIES["the output concentrates"][0]).shots_for(1.0))
+
+
+def test_converged_as_far_as_the_shots_allow() -> None:
+    """Oracle: by hand: the verdict stays, and says that more shots would show a gradient."""
+    story = STORIES["fallen far, and nothing better anywhere"][0]
+    for snr, said in [(0.4, True), (2.0, False)]:
+        found = diagnose(replace(story, shots=ShotSignal(10, snr, 560)))
+        assert found.verdict is Verdict.CONVERGED
+        assert ("560 would resolve it" in str(found)) == said

@@ -220,6 +220,8 @@ def _exhausted(e: Evidence, t: Thresholds) -> Diagnosis | None:
     facts = [f"the loss has fallen by {gained:.2g} of its scale since the start and no further", _loss_text(e)]
     if e.landscape is not None:
         facts.append("random weights do no better")
+    if e.shots is not None and e.shots.snr < t.snr:  # as far as its shots let it come
+        facts.append(_shots_text(e.shots))
     sure = _sure(gained / (2 * t.material)) if e.landscape is not None else 0.6
     return _verdict(Verdict.CONVERGED, sure, facts)
 
