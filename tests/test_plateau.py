@@ -217,4 +217,4 @@ def test_converged_as_far_as_the_shots_allow() -> None:
     for snr, said in [(0.4, True), (2.0, False)]:
         found = diagnose(replace(story, shots=ShotSignal(10, snr, 560)))
         assert found.verdict is Verdict.CONVERGED
-        assert ("560 would resolve it" in str(found)) == said
+        assert ("560 would resolve it. Stop, or take more shots" in str(found)) == said

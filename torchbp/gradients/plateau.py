@@ -220,10 +220,12 @@ def _exhausted(e: Evidence, t: Thresholds) -> Diagnosis | None:
     facts = [f"the loss has fallen by {gained:.2g} of its scale since the start and no further", _loss_text(e)]
     if e.landscape is not None:
         facts.append("random weights do no better")
-    if e.shots is not None and e.shots.snr < t.snr:  # as far as its shots let it come
-        facts.append(_shots_text(e.shots))
     sure = _sure(gained / (2 * t.material)) if e.landscape is not None else 0.6
-    return _verdict(Verdict.CONVERGED, sure, facts)
+    found = _verdict(Verdict.CONVERGED, sure, facts)
+    if e.shots is None or not e.shots.snr < t.snr:
+        return found
+    advice = "Stop, or take more shots: this may be as far as these show the way."
+    return replace(found, evidence=(*found.evidence, _shots_text(e.shots)), advice=advice)
 
 
 def _shot_limited(e: Evidence, t: Thresholds) -> Diagnosis | None:
@@ -327,7 +329,8 @@ def _snr_text(e: Evidence) -> str:
 
 def _shots_text(shots: ShotSignal) -> str:
     text = f"with {shots.shots} shots the gradient's SNR is {shots.snr:.2g}"
-    return text if math.isinf(shots.shots_to_resolve) else f"{text}, and {shots.shots_to_resolve:.2g} would resolve it"
+    needed = float(f"{shots.shots_to_resolve:.2g}")
+    return text if math.isinf(needed) else f"{text}, and {needed:,.0f} would resolve it"
 
 
 def _names(e: Evidence) -> tuple[str, ...]:
