@@ -92,9 +92,11 @@ class AdaptiveShots(Remedy):
             self.detector.watch.target is not None or not any(self._snr(path) < 1 for path in self._layers)
         ):
             return False
-        now = max((layer.shots or 0 for layer in self._layers.values()), default=0)
-        most = min(self.max_shots, now * self._affordable(trainer, module, batch, batch_idx))
-        return not diagnosis.shots_for(self.detector.thresholds.snr) > most
+        needed = diagnosis.shots_for(self.detector.thresholds.snr)
+        if math.isnan(needed):
+            return True
+        now = max(layer.shots or 0 for layer in self._layers.values())
+        return needed <= min(self.max_shots, now * self._affordable(trainer, module, batch, batch_idx))
 
     def describe(self, diagnosis: Diagnosis) -> str:
         now = {path: layer.shots for path, layer in self._layers.items() if layer.shots is not None}

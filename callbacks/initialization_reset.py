@@ -130,16 +130,16 @@ class InitializationReset(Remedy):
         return self.trial or 2 * self.detector.monitor.every_n_steps * (watch.window + watch.patience)
 
     def describe(self, diagnosis: Diagnosis) -> str:
-        which = (
-            "the best of" if diagnosis.verdict not in DOUBTFUL else "the best, if it promises more than the present, of"
-        )
+        condition = ", if it promises a lower loss than the present," if diagnosis.verdict in DOUBTFUL else ""
         where = ", ".join(self._groups(diagnosis) or ()) or "all quantum weights"
         names = ", ".join(s if isinstance(s, str) else getattr(s, "__name__", "a function") for s in self.strategies)
-        return f"reset {where} to {which} {self.candidates} candidates ({names})"
+        return f"reset {where} to the best{condition} of {self.candidates} candidates ({names})"
 
     def suits(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
         if diagnosis.verdict not in DOUBTFUL:
             return True
+        if diagnosis.verdict is Verdict.CONVERGED and self.detector.watch.target is not None:  # which it has reached
+            return False
         shots = max((layer.shots or 0 for layer in quantum_layers(module).values()), default=0)
         return diagnosis.shots_for(self.detector.thresholds.snr) > shots > 0 and not self._declined
 

@@ -270,6 +270,14 @@ def test_a_run_that_may_be_better_off_is_reset_on_a_promise_only(said, monkeypat
         assert remedy.state_dict()["declined"] == (wanted == ["declined"])
 
 
+def test_a_target_that_is_reached_is_left_alone():
+    """Oracle: nothing happens."""
+    remedy = reset({3: verdict("converged", shots_to_resolve=1e9)}, candidates=2, answers=["converged"])
+    remedy.detector.watch.target = 9.0
+    fit(Model(shots=20), [remedy])
+    assert remedy.events == []
+
+
 def test_resets_are_bounded():
     """Oracle: by hand."""
     remedy = reset(dict.fromkeys(range(40), PLATEAU), max_resets=2, trial=2)
