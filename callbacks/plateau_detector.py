@@ -226,7 +226,7 @@ class PlateauDetector(Callback):
         evidence = self.watch.evidence(measurement.step, scale, dead, drift)
         if self.baseline is not None:
             evidence = replace(evidence, baseline=self.baseline.z_scores(measurement.step, evidence.quantum))
-        verdict, due = self.watch.judge(evidence)
+        verdict, due = self.watch.judge(evidence, self._limits)
         if not due:
             return verdict
         found = self._attempt(
@@ -243,7 +243,14 @@ class PlateauDetector(Callback):
                 loss_fn=self.loss_fn,
             ),
         )
-        return None if found is None else diagnose(found, self.thresholds)
+        return None if found is None else diagnose(found, self._limits)
+
+    @property
+    def _limits(self) -> Thresholds:
+        """The thresholds; what has been found wrong is not right again by a chance that comes once in a while."""
+        if self.diagnosis is None or self.diagnosis.verdict is Verdict.HEALTHY:
+            return self.thresholds
+        return replace(self.thresholds, falling=min(self.thresholds.falling, self.thresholds.recovering))
 
     @property
     def _last_step(self) -> int:

@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +41,28 @@ def falling(n: int, start: float = 1.0, step: float = 0.02) -> list[float]:
 def test_a_falling_loss_is_healthy() -> None:
     """Oracle: by hand: silent until a window of three measurements is over, then healthy each time."""
     assert play(watch(), falling(24)) == [".", ".", ".", "healthy", "healthy", "healthy"]
+
+
+def test_recovery_takes_more_than_chance() -> None:
+    """Noise without a trend, at the level of one detector and of one that has found something wrong.
+
+    Oracle: p-values are uniform, so windows look healthy at the rate of the threshold. Of 4,000 that is 40 and 4; more
+    than 80 and 20 happen with a probability below 1e-6 (binomial).
+    """
+    rng, found = np.random.default_rng(0), {}
+    strict = Thresholds(falling=Thresholds().recovering)
+    for limits in (Thresholds(), strict):
+        found[limits] = 0
+        for _ in range(4000):
+            w = watch()
+            for step, loss in enumerate(rng.normal(size=13)):
+                w.see_loss(float(loss))
+                if step % 4 == 0:
+                    w.see_measurement((LAYER,))
+            verdict, _ = w.judge(w.evidence(12, 1.0), limits)
+            found[limits] += verdict is not None
+    assert 0 < found[Thresholds()] <= 80
+    assert found[strict] <= 20
 
 
 def test_a_flat_loss_is_looked_into_after_the_patience_then_after_the_cooldown() -> None:

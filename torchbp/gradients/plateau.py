@@ -62,6 +62,7 @@ class Thresholds:
             (2-designs) get there from 7 wires on.
         material: change of the loss over the window, in units of the loss's scale, from which it counts as progress.
         falling: p-value below which the loss counts as falling.
+        recovering: the same once something is found wrong: of a hundred windows on a plateau one falls by chance.
         drift: standard errors by which a reference circuit may shift.
         flips: share of resolved gradients whose sign flips between measurements from which a run oscillates.
         swing: standard deviation of the loss around its trend, in units of its scale, below which flips do no harm.
@@ -76,6 +77,7 @@ class Thresholds:
     concentrated: float = 0.01
     material: float = 0.01
     falling: float = 0.01
+    recovering: float = 0.001
     drift: float = 5.0
     flips: float = 0.3
     swing: float = 0.05

@@ -78,15 +78,21 @@ class Watch:
             drift=drift,
         )
 
-    def judge(self, evidence: Evidence) -> tuple[Diagnosis | None, bool]:
-        """A verdict that needs no more evidence, if there is one, and whether to investigate now."""
-        quick = diagnose(evidence, self.thresholds)
+    def judge(self, evidence: Evidence, thresholds: Thresholds | None = None) -> tuple[Diagnosis | None, bool]:
+        """A verdict that needs no more evidence, if there is one, and whether to investigate now.
+
+        Args:
+            evidence: see `evidence`.
+            thresholds: instead of those it was made with.
+        """
+        thresholds = thresholds or self.thresholds
+        quick = diagnose(evidence, thresholds)
         if quick.verdict is Verdict.DIVERGING:
             return quick, False
         if not self.ready:
             return None, False
         self._rest = max(0, self._rest - 1)
-        if quick.verdict is Verdict.HEALTHY and improves(evidence, self.thresholds):
+        if quick.verdict is Verdict.HEALTHY and improves(evidence, thresholds):
             self._stalled = 0
             return quick, False
         self._stalled += 1
