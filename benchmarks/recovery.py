@@ -11,7 +11,9 @@ Tasks, none with its optimum at the initial point of any strategy:
     tfim       ground state of a critical Ising chain, random product start, deep ansatz, uniform weights: a plateau
     maxcut     the same ansatz on MaxCut of a weighted graph: a plateau
     digits     two handwritten digits, linear encoder, deep ansatz, global observable: a plateau
-    healthy    two handwritten digits, shallow circuit, local observables: learns from the start
+    healthy    two handwritten digits, shallow circuit, local observables: learns within ten steps
+    steady     ground state of a short Ising chain, shallow circuit, small start: learns for a hundred steps, in which
+               remedies could do harm
 
 Results go to a JSON-lines file as they come, and a run that is there already is not done again.
 """
@@ -170,11 +172,25 @@ def local_digits(seed: int, rate: float) -> Any:
     return classifier(seed, rate, quantum, 16)
 
 
+def short_chain(seed: int, rate: float) -> Any:
+    model = VQE(
+        tfim(6, field=1.0),
+        hardware_efficient(6, 4, ("ry",)),
+        shots=64,
+        init="small_angle",
+        generator=generator(seed),
+        learning_rate=rate,
+        steps_per_epoch=20,
+    )
+    return model, None, lambda m: m.exact_energy() < 0.96 * m.ground_energy
+
+
 TASKS = {
     "tfim": Task(ising, 900_000, "energy"),
     "maxcut": Task(cut, 450_000, "energy"),
     "digits": Task(global_digits, 600_000, "train_loss"),
     "healthy": Task(local_digits, 2_000_000, "train_loss"),
+    "steady": Task(short_chain, 3_000_000, "energy"),
 }
 
 
