@@ -12,8 +12,8 @@ Tasks, none with its optimum at the initial point of any strategy:
     maxcut     the same ansatz on MaxCut of a weighted graph: a plateau
     digits     two handwritten digits, linear encoder, deep ansatz, global observable: a plateau
     healthy    two handwritten digits, shallow circuit, local observables: learns within ten steps
-    steady     ground state of a short Ising chain, shallow circuit, small start: learns for a hundred steps, in which
-               remedies could do harm
+    chain      ground state of a short Ising chain, shallow circuit, small start: half of the runs learn for a hundred
+               steps, in which remedies could do harm, the others end in a trap
 
 Results go to a JSON-lines file as they come, and a run that is there already is not done again.
 """
@@ -190,7 +190,7 @@ TASKS = {
     "maxcut": Task(cut, 450_000, "energy"),
     "digits": Task(global_digits, 600_000, "train_loss"),
     "healthy": Task(local_digits, 2_000_000, "train_loss"),
-    "steady": Task(short_chain, 3_000_000, "energy"),
+    "chain": Task(short_chain, 3_000_000, "energy"),
 }
 
 
