@@ -31,6 +31,14 @@ def mean_over_ranks(trainer: Any, values: Tensor) -> Tensor:
     return trainer.strategy.reduce(values.to(trainer.strategy.root_device), reduce_op="mean")
 
 
+def sum_over_ranks(trainer: Any, number: int) -> int:
+    """Of all processes; all of them must call it alike."""
+    if trainer.world_size == 1:
+        return number
+    own = torch.tensor(float(number), dtype=torch.float64, device=trainer.strategy.root_device)
+    return int(trainer.strategy.reduce(own, reduce_op="sum"))
+
+
 def losses_at(
     trainer: Any,
     module: Any,

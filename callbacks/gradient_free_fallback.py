@@ -18,7 +18,7 @@ from torchbp.callbacks.optimizer_state import forget, raw_optimizers
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.quantum_weights import QuantumWeights
 from torchbp.callbacks.remedy import Remedy
-from torchbp.callbacks.search_budget import SearchBudget, whole_number
+from torchbp.callbacks.search_budget import SearchBudget
 from torchbp.callbacks.shot_budget import excuse
 from torchbp.callbacks.step_hooks import StepHooks
 from torchbp.errors import InputError
@@ -26,6 +26,7 @@ from torchbp.gradients.plateau import Diagnosis, Verdict
 from torchbp.gradients.stats import RESOLVED
 from torchbp.optim import Proposer, propose
 from torchbp.optim.ask_tell import Maker
+from torchbp.optim.proposer import at_least
 
 FAILURES = 2
 """Steps in a row without a finite loss that end a search."""
@@ -89,7 +90,7 @@ class GradientFreeFallback(Remedy):
     ) -> None:
         super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
         if start_at is not None:
-            whole_number("start_at", start_at, 0)
+            at_least("start_at", start_at, 0)
         self.budget, self._return = SearchBudget(max_evaluations, max_shots), GradientReturn(resume_when)
         if isinstance(method, str) or not callable(method):
             propose(method, torch.zeros(2), seed, options)  # to say now what is wrong with it or its options
@@ -175,7 +176,7 @@ class GradientFreeFallback(Remedy):
         self._hold(trainer, module)
         text = f"{self._method} takes over {len(start)} quantum weights, for up to "
         text += f"{self._evaluations_left} evaluations of the loss. {reason}"
-        self.tell(trainer, "fallback", text, method=self._method, weights=len(start), snr=_number(snr))
+        self.tell(trainer, "fallback", text, method=self._method, weights=len(start), snr=snr)
 
     def _hold(self, trainer: Any, module: Any) -> None:
         """Keep the optimizers from the quantum weights, without their noticing."""
@@ -203,9 +204,9 @@ class GradientFreeFallback(Remedy):
             "evaluations": evaluations,
             "shots": shots,
             "since": self._begun["step"],
-            "snr": _number(median_snr(self.detector.monitor)),
+            "snr": median_snr(self.detector.monitor),
         }
-        losses = {"loss_before": _number(before), "loss_after": _number(after)}
+        losses = {"loss_before": before, "loss_after": after}
         self.tell(trainer, "gradients", text, reason=cause, **numbers, **losses)
 
     # One step of the search.
@@ -310,8 +311,3 @@ def _trainable(module: Any) -> QuantumWeights:
     """Those of all layers but the ones that the user has frozen."""
     layers = quantum_layers(module).items()
     return QuantumWeights({path: layer for path, layer in layers if any(p.requires_grad for p in layer.parameters())})
-
-
-def _number(value: float | None) -> float | None:
-    """JSON has no NaN."""
-    return value if value is not None and math.isfinite(value) else None

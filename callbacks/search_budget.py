@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
+from torchbp.callbacks.evaluation import sum_over_ranks
 from torchbp.callbacks.isolation import LossFunction, step_output
-from torchbp.callbacks.shot_budget import shots_left, sum_over_ranks
+from torchbp.callbacks.shot_budget import shots_left
 from torchbp.callbacks.shot_forecast import ShotForecast
-from torchbp.errors import InputError
+from torchbp.optim.proposer import at_least
 
 
 class SearchBudget:
@@ -29,7 +30,7 @@ class SearchBudget:
     def __init__(self, max_evaluations: int, max_shots: int | None) -> None:
         for name, value in {"max_evaluations": max_evaluations, "max_shots": max_shots}.items():
             if value is not None:
-                whole_number(name, value, 1)
+                at_least(name, value, 1)
         self.max_evaluations, self.max_shots = max_evaluations, max_shots
         self.evaluations = self.shots = 0
         self._ended_at: list[int | None] | None = None  # the limits with which it came to its end
@@ -101,12 +102,3 @@ class SearchBudget:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         (self.evaluations, self.shots), self._ended_at = state["spent"], state["ended_at"]
-
-
-def whole_number(name: str, value: Any, least: int) -> None:
-    """
-    Raises:
-        InputError: it is none, or below `least`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} is a whole number of at least {least}, got {value!r}.")

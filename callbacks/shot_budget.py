@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import Callback
 
+from torchbp.callbacks.evaluation import sum_over_ranks
 from torchbp.callbacks.events import Event, announce
 from torchbp.callbacks.investigation import quantum_layers
 from torchbp.callbacks.shot_forecast import ShotForecast
@@ -279,14 +279,6 @@ def _budgets(trainer: Any) -> Iterator[ShotBudget]:
         for piece in (callback, *getattr(callback, "pieces", ())):
             if isinstance(piece, ShotBudget):
                 yield piece
-
-
-def sum_over_ranks(trainer: Any, number: int) -> int:
-    """Of all processes; all of them must call it alike."""
-    if trainer.world_size == 1:
-        return number
-    own = torch.tensor(float(number), dtype=torch.float64, device=trainer.strategy.root_device)
-    return int(trainer.strategy.reduce(own, reduce_op="sum"))
 
 
 def _listed(shots: dict[str, int]) -> str:
