@@ -437,7 +437,8 @@ def test_recomputing_takes_constant_memory() -> None:
 def test_calls_need_no_fresh_memory() -> None:
     """What a call frees the next one gets, instead of pages from the system. Oracle: the process's page faults.
 
-    In a process of its own, whose heap nobody else has grown; without `keep_freed_memory` about 2,000 faults a call.
+    In a process of its own, whose heap nobody else has grown. A quarter of the calls must need none, since the system
+    may take idle pages back at any time; without `keep_freed_memory` nearly every call has hundreds or thousands.
     """
     code = """
 import resource, torch
@@ -449,7 +450,7 @@ def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     layer(x).sum().backward()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(sorted(faults() for _ in range(10))[5])
+print(sorted(faults() for _ in range(20))[4])
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(found.stdout) < 100
