@@ -30,9 +30,9 @@ from qiskit.circuit import Parameter
 
 from torchbp.errors import JobError
 from torchbp.hardware import Attempt, Backoff, JobRunner, Ledger
+from torchbp.hardware.jobs.rehearsal import RehearsalService
 from torchbp.hardware.outcomes import Outcomes
 from torchbp.hardware.program import Limit, Program, Pub
-from torchbp.hardware.rehearsal import RehearsalService
 
 CIRCUITS, SHOTS = 4, 100  # of a program, each a job of its own; of a circuit
 

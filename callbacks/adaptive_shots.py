@@ -7,17 +7,17 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from torchbp.callbacks.evaluation import agreed
-from torchbp.callbacks.investigation import quantum_layers
-from torchbp.callbacks.measurement import Measurement
+from torchbp.callbacks.mechanics.budgets import shots_left
+from torchbp.callbacks.mechanics.evaluation import agreed
+from torchbp.callbacks.mechanics.investigation import quantum_layers
+from torchbp.callbacks.mechanics.shot_forecast import ShotForecast
 from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.records.measurement import Measurement
 from torchbp.callbacks.remedy import Remedy
-from torchbp.callbacks.shot_budget import shots_left
-from torchbp.callbacks.shot_forecast import ShotForecast
+from torchbp.diagnosis.light_cone import belongs_to
+from torchbp.diagnosis.plateau import Diagnosis, Verdict
 from torchbp.errors import InputError
-from torchbp.gradients.light_cone import belongs_to
 from torchbp.gradients.microbatch import SOURCE as MICROBATCH
-from torchbp.gradients.plateau import Diagnosis, Verdict
 from torchbp.gradients.stats import RESOLVED
 from torchbp.layer import QuantumLayer
 

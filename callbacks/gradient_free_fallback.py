@@ -10,19 +10,20 @@ from typing import Any, ClassVar
 import torch
 from torch.optim import Optimizer
 
-from torchbp.callbacks.constant_weights import ConstantWeights
-from torchbp.callbacks.evaluation import agreed, losses_at
-from torchbp.callbacks.gradient_return import GradientReturn, Resume, median_snr
-from torchbp.callbacks.investigation import quantum_layers
-from torchbp.callbacks.optimizer_state import forget, raw_optimizers
+from torchbp.callbacks.mechanics.budgets import excuse
+from torchbp.callbacks.mechanics.constant_weights import ConstantWeights
+from torchbp.callbacks.mechanics.evaluation import agreed, losses_at
+from torchbp.callbacks.mechanics.gradient_return import GradientReturn, Resume, median_snr
+from torchbp.callbacks.mechanics.investigation import quantum_layers
+from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
+from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
+from torchbp.callbacks.mechanics.search_budget import SearchBudget
+from torchbp.callbacks.mechanics.step_hooks import StepHooks
 from torchbp.callbacks.plateau_detector import PlateauDetector
-from torchbp.callbacks.quantum_weights import QuantumWeights
+from torchbp.callbacks.records.measurement import Measurement
 from torchbp.callbacks.remedy import Remedy
-from torchbp.callbacks.search_budget import SearchBudget
-from torchbp.callbacks.shot_budget import excuse
-from torchbp.callbacks.step_hooks import StepHooks
+from torchbp.diagnosis.plateau import Diagnosis, Verdict
 from torchbp.errors import InputError
-from torchbp.gradients.plateau import Diagnosis, Verdict
 from torchbp.gradients.stats import RESOLVED
 from torchbp.optim import Proposer, propose
 from torchbp.optim.ask_tell import Maker
@@ -133,9 +134,8 @@ class GradientFreeFallback(Remedy):
 
     def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         if self.active:
-            monitor = self.detector.monitor
-            if agreed(trainer, self._return.has_come(monitor)):
-                reason = f"the gradient is back, with an SNR of {median_snr(monitor):.3g}"
+            if agreed(trainer, self._return.has_come(self._history)):
+                reason = f"the gradient is back, with an SNR of {median_snr(self._history):.3g}"
                 self._give_back(trainer, module, reason, "resolved")
             else:
                 self._search(trainer, module, batch, batch_idx)
@@ -165,12 +165,12 @@ class GradientFreeFallback(Remedy):
                 f"GradientFreeFallback searches over the weights of torchbp.QuantumLayer, and {type(module).__name__} "
                 "has none that train: wrap TorchQuantum modules with QuantumLayer.from_torchquantum."
             )
-        snr = median_snr(self.detector.monitor)
+        snr = median_snr(self._history)
         self._begun = {"step": self.step, "evaluations": self.evaluations, "shots": self.shots_spent}
         self._begun |= {"start": start, "method": self._method, "loss": None, "spacing": 1}
         self._begun["measurement"] = self._cost(trainer, module, batch, batch_idx, gradient=True)
         self._failures = 0
-        self._return.begin(self.detector.monitor)
+        self._return.begin(self._history)
         self._proposer = propose(self.method, start, self.seed + self.step, self.options)
         self.active = True
         self._hold(trainer, module)
@@ -204,7 +204,7 @@ class GradientFreeFallback(Remedy):
             "evaluations": evaluations,
             "shots": shots,
             "since": self._begun["step"],
-            "snr": median_snr(self.detector.monitor),
+            "snr": median_snr(self._history),
         }
         losses = {"loss_before": before, "loss_after": after}
         self.tell(trainer, "gradients", text, reason=cause, **numbers, **losses)
@@ -244,6 +244,10 @@ class GradientFreeFallback(Remedy):
 
     def _cost(self, trainer: Any, module: Any, batch: Any, batch_idx: int, gradient: bool = False) -> int:
         return self.budget.cost(trainer, module, batch, batch_idx, self.detector.loss_fn, gradient=gradient)
+
+    @property
+    def _history(self) -> list[Measurement]:
+        return self.detector.monitor.history
 
     @property
     def _evaluations_left(self) -> int:

@@ -12,8 +12,8 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from torchbp.callbacks.isolation import LossFunction, training_loss
-from torchbp.callbacks.measurement import History, Measurement
+from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
+from torchbp.callbacks.records.measurement import History, Measurement
 from torchbp.errors import InputError, PreconditionError, TorchBPError
 from torchbp.gradients.groups import WeightGroup, find_groups
 from torchbp.gradients.microbatch import batch_size, n_parts, smallest_part
@@ -122,7 +122,7 @@ class GradientSNRMonitor(Callback):
 
     def heatmap(self) -> Figure:
         """The history as a picture, see `snr_heatmap`; `monitor.heatmap().savefig("snr.png")`."""
-        from torchbp.callbacks.heatmap import snr_heatmap
+        from torchbp.callbacks.records.heatmap import snr_heatmap
 
         return snr_heatmap(self.history)
 
@@ -249,7 +249,7 @@ class GradientSNRMonitor(Callback):
         return found
 
     def _shots(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> dict[str, float]:
-        from torchbp.callbacks.investigation import needed_shots
+        from torchbp.callbacks.mechanics.investigation import needed_shots
 
         try:
             return needed_shots(trainer, module, batch, batch_idx, self.loss_fn)
@@ -286,7 +286,7 @@ class GradientSNRMonitor(Callback):
 
     def _board(self, logger: Any) -> Any:
         """The TensorBoard writer for this logger, None if it is another kind."""
-        from torchbp.callbacks.tensorboard_log import TensorBoardLog, is_tensorboard
+        from torchbp.callbacks.records.tensorboard_log import TensorBoardLog, is_tensorboard
 
         if not is_tensorboard(logger):
             return None

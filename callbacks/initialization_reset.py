@@ -10,22 +10,22 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from torchbp.callbacks.candidates import Score, best, draw, score
-from torchbp.callbacks.evaluation import agreed, losses_at
-from torchbp.callbacks.investigation import quantum_layers
-from torchbp.callbacks.loss_record import LossRecord, returned_loss
-from torchbp.callbacks.optimizer_state import forget, raw_optimizers
+from torchbp.callbacks.mechanics.budgets import excuse, shots_left
+from torchbp.callbacks.mechanics.candidates import Score, best, draw, score
+from torchbp.callbacks.mechanics.evaluation import agreed, losses_at
+from torchbp.callbacks.mechanics.investigation import quantum_layers
+from torchbp.callbacks.mechanics.loss_record import LossRecord, returned_loss
+from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
+from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights, averaged_models
+from torchbp.callbacks.mechanics.shot_forecast import ShotForecast
+from torchbp.callbacks.mechanics.snapshot import Snapshot
+from torchbp.callbacks.mechanics.step_hooks import StepHooks
 from torchbp.callbacks.plateau_detector import PlateauDetector
-from torchbp.callbacks.quantum_weights import QuantumWeights, averaged_models
 from torchbp.callbacks.remedy import Remedy
-from torchbp.callbacks.shot_budget import excuse, shots_left
-from torchbp.callbacks.shot_forecast import ShotForecast
-from torchbp.callbacks.snapshot import Snapshot
-from torchbp.callbacks.step_hooks import StepHooks
 from torchbp.circuits.initializers import INITIALIZERS, Initializer
+from torchbp.diagnosis.plateau import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.gradients.microbatch import batch_size, smallest_part
-from torchbp.gradients.plateau import Diagnosis, Verdict
 
 Scope = Literal["plateau", "all"]
 DOUBTFUL = (Verdict.SHOT_LIMITED, Verdict.CONVERGED)

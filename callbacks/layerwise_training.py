@@ -8,17 +8,17 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from torchbp.callbacks.candidates import draw
-from torchbp.callbacks.growth import Stage, allows, stages
-from torchbp.callbacks.investigation import quantum_layers
-from torchbp.callbacks.optimizer_state import forget, raw_optimizers
+from torchbp.callbacks.mechanics.candidates import draw
+from torchbp.callbacks.mechanics.growth import Stage, allows, stages
+from torchbp.callbacks.mechanics.investigation import quantum_layers
+from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
+from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights, averaged_models
+from torchbp.callbacks.mechanics.step_hooks import StepHooks
 from torchbp.callbacks.plateau_detector import PlateauDetector
-from torchbp.callbacks.quantum_weights import QuantumWeights, averaged_models
 from torchbp.callbacks.remedy import Remedy
-from torchbp.callbacks.step_hooks import StepHooks
 from torchbp.circuits.initializers import INITIALIZERS, Initializer
+from torchbp.diagnosis.plateau import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
-from torchbp.gradients.plateau import Diagnosis, Verdict
 from torchbp.layer import QuantumLayer
 
 

@@ -15,20 +15,21 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from torchbp.callbacks.evaluation import agreed
-from torchbp.callbacks.events import Event, announce
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
-from torchbp.callbacks.investigation import current_loss, investigate, loss_scale, quantum_layers, weakest
-from torchbp.callbacks.isolation import LossFunction
-from torchbp.callbacks.loss_record import returned_loss
+from torchbp.callbacks.mechanics.evaluation import agreed
+from torchbp.callbacks.mechanics.investigation import current_loss, investigate, loss_scale, quantum_layers, weakest
+from torchbp.callbacks.mechanics.isolation import LossFunction
+from torchbp.callbacks.mechanics.loss_record import returned_loss
+from torchbp.callbacks.records.announcement import announce
+from torchbp.callbacks.records.events import Event
+from torchbp.diagnosis.baseline import Baseline
+from torchbp.diagnosis.drift import Reference
+from torchbp.diagnosis.light_cone import dead_layers
+from torchbp.diagnosis.plateau import Diagnosis, Thresholds, Verdict, diagnose
+from torchbp.diagnosis.watch import Watch
 from torchbp.errors import InputError, TorchBPError
-from torchbp.gradients.baseline import Baseline
-from torchbp.gradients.drift import Reference
 from torchbp.gradients.isolation import undisturbed
-from torchbp.gradients.light_cone import dead_layers
-from torchbp.gradients.plateau import Diagnosis, Thresholds, Verdict, diagnose
 from torchbp.gradients.stats import GradientStatistics, flipped_share
-from torchbp.gradients.watch import Watch
 from torchbp.layer import QuantumLayer
 
 T = TypeVar("T")

@@ -8,17 +8,17 @@ from typing import Any
 from lightning.pytorch import Callback
 
 from torchbp.callbacks.adaptive_shots import AdaptiveShots
-from torchbp.callbacks.events import Event
 from torchbp.callbacks.gradient_free_fallback import GradientFreeFallback
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.initialization_reset import DOUBTFUL, InitializationReset
 from torchbp.callbacks.layerwise_training import LayerwiseTraining
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.plateau_stopping import PlateauStopping
+from torchbp.callbacks.records.events import Event
 from torchbp.callbacks.remedy import Remedy
 from torchbp.callbacks.shot_budget import ShotBudget
+from torchbp.diagnosis.plateau import Diagnosis, Verdict
 from torchbp.errors import InputError
-from torchbp.gradients.plateau import Diagnosis, Verdict
 
 
 def default_ladder() -> list[Remedy]:

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.remedy import Remedy
+from torchbp.diagnosis.plateau import Diagnosis, Verdict
 from torchbp.errors import InputError
-from torchbp.gradients.plateau import Diagnosis, Verdict
 
 HOPELESS = (
     Verdict.BARREN_PLATEAU,

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 from lightning.pytorch import Callback
 
-from torchbp.callbacks.evaluation import agreed
-from torchbp.callbacks.events import Event, announce
+from torchbp.callbacks.mechanics.evaluation import agreed
+from torchbp.callbacks.mechanics.shot_settings import ShotSettings
 from torchbp.callbacks.plateau_detector import PlateauDetector
-from torchbp.callbacks.shot_settings import ShotSettings
+from torchbp.callbacks.records.announcement import announce
+from torchbp.callbacks.records.events import Event
+from torchbp.diagnosis.plateau import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
-from torchbp.gradients.plateau import Diagnosis, Verdict
 
 
 class Remedy(Callback):

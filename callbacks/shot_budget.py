@@ -6,17 +6,17 @@ import json
 import math
 import warnings
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Literal
 
 from lightning.pytorch import Callback
 
-from torchbp.callbacks.evaluation import sum_over_ranks
-from torchbp.callbacks.events import Event, announce
-from torchbp.callbacks.investigation import quantum_layers
-from torchbp.callbacks.shot_forecast import ShotForecast
-from torchbp.callbacks.shot_settings import ShotSettings
+from torchbp.callbacks.mechanics.evaluation import sum_over_ranks
+from torchbp.callbacks.mechanics.investigation import quantum_layers
+from torchbp.callbacks.mechanics.shot_forecast import ShotForecast
+from torchbp.callbacks.mechanics.shot_settings import ShotSettings
+from torchbp.callbacks.records.announcement import announce
+from torchbp.callbacks.records.events import Event
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.layer import QuantumLayer
 
@@ -261,24 +261,6 @@ class ShotBudget(Callback):
     def _restore(self, module: Any) -> None:
         vars(module).pop("on_train_batch_start", None)
         self._settings.restore(module)
-
-
-def shots_left(trainer: Any) -> int | None:
-    """What the tightest budget among the trainer's callbacks allows besides steps; None where there is none."""
-    return min((budget.spendable(trainer) for budget in _budgets(trainer)), default=None)
-
-
-def excuse(trainer: Any, shots: int) -> None:
-    """Tell all budgets that each process has just spent these shots within `shots_left`, once."""
-    for budget in _budgets(trainer):
-        budget.excuse(shots * trainer.world_size)
-
-
-def _budgets(trainer: Any) -> Iterator[ShotBudget]:
-    for callback in trainer.callbacks:
-        for piece in (callback, *getattr(callback, "pieces", ())):
-            if isinstance(piece, ShotBudget):
-                yield piece
 
 
 def _listed(shots: dict[str, int]) -> str:

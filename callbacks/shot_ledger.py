@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 
-from torchbp.callbacks.events import Event, announce
-from torchbp.callbacks.investigation import quantum_layers
+from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.records.announcement import announce
+from torchbp.callbacks.records.events import Event
+from torchbp.diagnosis.plateau import Verdict
 from torchbp.errors import BudgetExceededError, InputError
-from torchbp.gradients.plateau import Verdict
 from torchbp.hardware.calibration import Calibration, CalibrationDrift
-from torchbp.hardware.jobs import JobRunner
+from torchbp.hardware.jobs.runner import JobRunner
 
 _TOTALS = ("jobs", "retries", "shots", "shots_lost", "quantum_seconds", "money")
 

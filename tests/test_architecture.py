@@ -1,6 +1,8 @@
 """Imports go one way, and files stay small: the table of ARCHITECTURE.md, read from the source."""
 
 import ast
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,23 +15,55 @@ FOLDERS = {
 }
 
 # Each may import those above it and itself. Names on one line do not import each other.
-LAYERS = [
-    {"errors", "tensorboard"},
-    {"circuits"},
-    {"_torchquantum"},
-    {"backends"},
-    {"tracing", "sharing"},
-    {"provenance"},
-    {"translation"},
-    {"layer"},
-    {"gradients", "optim"},
-    {"trainability", "hardware"},
-    {"plots"},
-    {"models", "callbacks"},
-    {"cli"},
-    {"__main__"},
-]
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+FLOORS = {
+    "torchbp": [
+        {"errors", "tensorboard"},
+        {"circuits"},
+        {"_torchquantum"},
+        {"backends", "optim"},
+        {"translation"},
+        {"layer"},
+        {"gradients"},
+        {"diagnosis"},
+        {"trainability", "hardware"},
+        {"plots"},
+        {"models", "callbacks"},
+        {"cli"},
+        {"__main__"},
+    ],
+    # The rooms that have rooms of their own.
+    "torchbp.trainability": [
+        {"scans", "algebras", "states"},
+        {"cost", "expressibility", "entanglement", "information_content"},
+        {"landscape", "curvature"},
+        {"prechecks", "search_runners"},
+        {"search"},
+    ],
+    "torchbp.hardware": [
+        {"packages", "outcomes", "mitigation", "calibration"},
+        {"program", "estimation"},
+        {"executors", "qiskit", "jobs"},
+        {"targets"},
+        {"qiskit_backend"},
+        {"comparison"},
+    ],
+    "torchbp.callbacks": [
+        {"records"},
+        {"mechanics"},
+        {"gradient_snr_monitor", "shot_budget"},
+        {"plateau_detector"},
+        {"remedy", "shot_ledger"},
+        {
+            "adaptive_shots",
+            "gradient_free_fallback",
+            "initialization_reset",
+            "layerwise_training",
+            "plateau_stopping",
+        },
+        {"plateau_guard"},
+    ],
+}
+RANKS = {room: {name: rank for rank, names in enumerate(floors) for name in names} for room, floors in FLOORS.items()}
 LIGHTNING = {"lightning", "pytorch_lightning"}
 
 
@@ -57,11 +91,9 @@ def imports(module: str, source: str) -> set[str]:
 
 
 def violations(module: str, source: str) -> list[str]:
-    """What a file imports against the table; `module` is its name, `torchbp.__init__` the top-level one."""
+    """What a file imports against the tables; `module` is its name, `torchbp.__init__` the top-level one."""
     own = module.split(".")[1]
     found = []
-    if own not in RANK and own != "__init__":
-        found.append(f"{module} has no place in the table of layers: add it to LAYERS and to ARCHITECTURE.md")
     for name in sorted(imports(module, source)):
         package, _, rest = name.partition(".")
         if package == "torchquantum" and own != "_torchquantum":
@@ -70,14 +102,34 @@ def violations(module: str, source: str) -> list[str]:
             found.append(f"{module} imports {name}: the core works without Lightning")
         if package in {"models", "callbacks"}:
             found.append(f"{module} imports {name}: its name is torchbp.{name}")
-        if package != "torchbp" or own == "__init__" or rest == "__version__":
-            continue
-        other = rest.partition(".")[0]
-        if other not in RANK:
+        if (
+            package == "torchbp"
+            and own != "__init__"
+            and rest.partition(".")[0] not in {*RANKS["torchbp"], "__version__"}
+        ):
             found.append(f"{module} imports {name}: import it from the file that defines it")
-        elif other != own and RANK[other] >= RANK.get(own, len(LAYERS)):
-            found.append(f"{module} imports {name}: imports go the other way")
-    return found
+    return [*found, *(line for room in FLOORS for line in against(room, module, source))]
+
+
+def against(room: str, module: str, source: str) -> list[str]:
+    """What a file in a room imports against the table of that room."""
+    ranks, own = RANKS[room], place(room, module)
+    if own in (None, "__init__"):
+        return []
+    if own not in ranks:
+        return [f"{module} has no place in the table of {room}: add it to FLOORS and to ARCHITECTURE.md"]
+    others = {name: place(room, name) for name in sorted(imports(module, source))}
+    return [
+        f"{module} imports {name}: imports go the other way"
+        for name, other in others.items()
+        if other in ranks and other != own and ranks[other] >= ranks[own]
+    ]
+
+
+def place(room: str, name: str) -> str | None:
+    """The part of a room that something belongs to; None outside of it."""
+    inside = name.removeprefix(f"{room}.")
+    return None if inside == name else inside.partition(".")[0]
 
 
 def test_imports_go_one_way():
@@ -95,15 +147,18 @@ def test_imports_go_one_way():
         ("torchbp.backends.base", "from .. import layer", "imports go the other way"),
         ("torchbp.circuits.ansatz", "def f():\n    import torchbp.cli", "imports go the other way"),
         (
-            "torchbp.callbacks.monitor",
+            "torchbp.callbacks.remedy",
             "if TYPE_CHECKING:\n    from torchbp.models.a import A",
             "imports go the other way",
         ),
         ("torchbp.backends.base", "from torchbp import Circuit", "from the file that defines it"),
         ("torchbp.layer", "import torchquantum.functional", "take it from torchbp._torchquantum"),
-        ("torchbp.optim", "from lightning.pytorch import Callback", "works without Lightning"),
-        ("torchbp.callbacks.guard", "from models import classifier", "its name is torchbp.models.classifier"),
-        ("torchbp.misc", "", "has no place in the table"),
+        ("torchbp.optim.cma", "from lightning.pytorch import Callback", "works without Lightning"),
+        ("torchbp.callbacks.remedy", "from models import classifier", "its name is torchbp.models.classifier"),
+        ("torchbp.misc", "", "has no place in the table of torchbp:"),
+        ("torchbp.hardware.misc", "", "has no place in the table of torchbp.hardware:"),
+        ("torchbp.callbacks.records.events", "import torchbp.callbacks.mechanics.growth", "imports go the other way"),
+        ("torchbp.hardware.jobs.runner", "from torchbp.hardware import targets", "imports go the other way"),
     ],
 )
 def test_a_wrong_import_is_found(module, source, message):
@@ -117,7 +172,7 @@ def test_a_wrong_import_is_found(module, source, message):
     [
         ("torchbp.layer", "from torchbp import errors, __version__\nfrom torchbp.backends import base"),
         ("torchbp.circuits.ansatz", "from .circuit import Circuit"),
-        ("torchbp.callbacks.guard", "import lightning\nfrom torchbp.callbacks.monitor import Monitor"),
+        ("torchbp.callbacks.remedy", "import lightning\nfrom torchbp.callbacks.mechanics.growth import Growth"),
         ("torchbp.__init__", "from torchbp.layer import QuantumLayer"),
         ("torchbp._torchquantum", "import torchquantum"),
     ],
@@ -125,6 +180,21 @@ def test_a_wrong_import_is_found(module, source, message):
 def test_a_right_import_passes(module, source):
     """What the table allows is not complained about."""
     assert violations(module, source) == []
+
+
+def test_no_file_imports_itself_by_a_detour():
+    """Inside a room too there is no circle of imports; packages' own files, which list what is public, apart."""
+    files = {name: path for name, path in sources().items() if not name.endswith("__init__")}
+    graph = {name: imports(name, path.read_text()) for name, path in files.items()}
+    parents = {name: {target for i in found for target in (i, i.rpartition(".")[0])} for name, found in graph.items()}
+    TopologicalSorter({name: found & files.keys() for name, found in parents.items()}).prepare()
+
+
+def test_no_room_is_a_drawer():
+    """A folder lists at most sixteen files and rooms, so that a stranger finds what he looks for."""
+    content = Counter(str(path.parent) for path in sources().values() if path.stem != "__init__")
+    content.update(str(folder.parent) for folder in {path.parent for path in sources().values()})
+    assert {folder: count for folder, count in content.items() if count > 16} == {}
 
 
 def test_files_stay_small():

@@ -12,7 +12,7 @@ from torchbp import Circuit, QuantumLayer, plots, weight
 from torchbp.circuits import hardware_efficient, local_z
 from torchbp.errors import InputError
 from torchbp.trainability import VarianceEstimate, VarianceScan, curvatures, landscape, variance_scan
-from torchbp.trainability.scan_result import ScanRow
+from torchbp.trainability.scans.result import ScanRow
 
 
 def scan_of(values: dict[tuple[int, int | None], float], dominance: float = 0.001) -> VarianceScan:

@@ -19,8 +19,8 @@ from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
 from torchbp.errors import CircuitError, InputError
-from torchbp.sharing import SharedWeights, values_at
-from torchbp.translation import translate
+from torchbp.translation.sharing import SharedWeights, values_at
+from torchbp.translation.torchquantum import translate
 
 if TYPE_CHECKING:
     from torchbp._torchquantum import QuantumDevice

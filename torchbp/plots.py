@@ -16,9 +16,9 @@ from torchbp.errors import InputError
 from torchbp.gradients.stats import RESOLVED
 from torchbp.trainability.curvature import Curvatures
 from torchbp.trainability.landscape import Landscape
-from torchbp.trainability.moments import VarianceEstimate
-from torchbp.trainability.scaling import ScalingFit
-from torchbp.trainability.scan_result import Quantity, ScanRow, VarianceScan
+from torchbp.trainability.scans.moments import VarianceEstimate
+from torchbp.trainability.scans.result import Quantity, ScanRow, VarianceScan
+from torchbp.trainability.scans.scaling import ScalingFit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from torchbp.errors import CapacityError
     from torchbp.trainability import LieAlgebra, lie_algebra
-    from torchbp.trainability.lie_growth import growth_of
+    from torchbp.trainability.algebras.lie_growth import growth_of
 
     progress, found, stopped = Progress("lie"), list[LieAlgebra](), False
     try:

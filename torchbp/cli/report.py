@@ -111,7 +111,7 @@ def _heatmap(run: RunFiles) -> str:
     measurements = run.measurements()
     if not measurements:
         return "<p class=none>Nothing was measured.</p>"
-    from torchbp.callbacks.heatmap import snr_heatmap
+    from torchbp.callbacks.records.heatmap import snr_heatmap
 
     return _image(snr_heatmap(measurements), f"Gradient SNR, source {measurements[0].source}")
 

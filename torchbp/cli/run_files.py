@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchbp.callbacks.events import FILE_NAME
-from torchbp.callbacks.measurement import Measurement
+from torchbp.callbacks.records.announcement import FILE_NAME
+from torchbp.callbacks.records.measurement import Measurement
 from torchbp.errors import InputError
 from torchbp.gradients.stats import LayerSummary
 

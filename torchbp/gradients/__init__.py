@@ -1,1 +1,1 @@
-"""Gradient statistics and their sources, and what they mean."""
+"""Gradient statistics of a model's layers, and the sources of their samples."""

@@ -15,15 +15,15 @@ from torchbp.backends.shots import Estimates, Sampler, ShotMeter, Shots
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.circuits.grouping import Grouping, MeasurementGroup
 from torchbp.errors import BackendError, InputError
-from torchbp.hardware.budget import Budget
 from torchbp.hardware.estimation import misreadings, moments
-from torchbp.hardware.isa import IsaCircuit, basis_states, measured_circuit, transpiled
-from torchbp.hardware.ledger import Ledger
+from torchbp.hardware.jobs.budget import Budget
+from torchbp.hardware.jobs.ledger import Ledger
 from torchbp.hardware.mitigation import Mitigation, as_mitigation
 from torchbp.hardware.outcomes import Outcomes
 from torchbp.hardware.packages import need
 from torchbp.hardware.program import Program, Pub
-from torchbp.hardware.state_preparation import preparation_angles
+from torchbp.hardware.qiskit.isa import IsaCircuit, basis_states, measured_circuit, transpiled
+from torchbp.hardware.qiskit.state_preparation import preparation_angles
 from torchbp.hardware.targets import Machine, connect
 
 _CALIBRATION_SHOTS = 10_000

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from torchbp.errors import BackendError, UnknownNameError
-from torchbp.hardware.budget import Budget
 from torchbp.hardware.executors import AerExecutor, BackendExecutor
-from torchbp.hardware.ibm import IBMService, machine
-from torchbp.hardware.jobs import JobRunner
-from torchbp.hardware.ledger import Ledger
+from torchbp.hardware.jobs.budget import Budget
+from torchbp.hardware.jobs.ibm import IBMService, machine
+from torchbp.hardware.jobs.ledger import Ledger
+from torchbp.hardware.jobs.runner import JobRunner
+from torchbp.hardware.jobs.service import Service
 from torchbp.hardware.packages import need
 from torchbp.hardware.program import Executor
-from torchbp.hardware.service import Service
 
 DEFAULT_LEDGER = "torchbp-jobs/ledger.jsonl"
 

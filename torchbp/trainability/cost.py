@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
-from torchbp.trainability.draws import outputs_at
+from torchbp.trainability.scans.draws import outputs_at
 
 Cost = Callable[[Tensor], Tensor]
 """(N, P) weights → (N,) float64 values."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from torchbp.backends import Backend
 from torchbp.circuits import Circuit
 from torchbp.circuits.initializers import Initializer
+from torchbp.diagnosis.entropy import page_renyi2, range_of, renyi2_entropy
 from torchbp.errors import InputError
-from torchbp.gradients.entropy import page_renyi2, range_of, renyi2_entropy
 from torchbp.trainability.states import drawn_states
 
 WEAK_PLATEAU = 0.5

@@ -15,7 +15,7 @@ from torchbp.circuits import initialize
 from torchbp.circuits.initializers import Initializer
 from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
-from torchbp.trainability.draws import costs_at
+from torchbp.trainability.scans.draws import costs_at
 
 _LEVELS = 400
 """Thresholds tried."""

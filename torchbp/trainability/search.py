@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from torchbp.circuits import Circuit, PauliSum
+from torchbp.diagnosis.plateau import Verdict
 from torchbp.errors import InputError, UnknownNameError
-from torchbp.gradients.plateau import Verdict
 from torchbp.layer import QuantumLayer
-from torchbp.trainability.precheck import loss_of, precheck
+from torchbp.trainability.prechecks.precheck import loss_of, precheck
 from torchbp.trainability.search_runners import RUNNERS, Runner, Store
 
 Candidate = Circuit | Callable[[], nn.Module]

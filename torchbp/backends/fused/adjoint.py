@@ -22,6 +22,7 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import Function, forward_ad
 
 from torchbp.backends.base import full_precision
+from torchbp.backends.fused.dense import collect_angles
 from torchbp.backends.fused.plan import Plan
 from torchbp.backends.fused.program import Program
 from torchbp.backends.fused.readout import Readout
@@ -116,7 +117,7 @@ class Adjoint(Function):
             gradients = Gradients.zeros(needs, per_sample, shared, own)
             kappa = readout.pull(final, images, cotangent)
             kappa = _backward(plan, readout, values, gradients, final, stored, kappa, needs[2])
-            gradients.finish(plan.groups, matrices[len(plan.groups) :])
+            collect_angles(gradients, plan.groups, matrices[len(plan.groups) :])
         by_start = plan.entry.leave(kappa).conj().resolve_conj() if needs[2] else None
         found = (gradients.by_shared, gradients.own, by_start)
         return tuple(g for g, need in zip(found, needs, strict=True) if need and g is not None)

@@ -115,6 +115,15 @@ class BlockGroup:
         into.scatter_add_(1, self.used_columns.expand(len(slots), -1), slots.index_select(1, self.used))
 
 
+def collect_angles(gradients: Gradients, groups: Sequence[BlockGroup], behind: Sequence[Tensor]) -> None:
+    """Add the angles in dense blocks, once the reduced matrices of all blocks are there."""
+    if gradients.shared is None:
+        return
+    for g, (group, after) in enumerate(zip(groups, behind, strict=True)):
+        reduced = torch.stack([gradients.reduced[g, i] for i in range(group.grid[2])])
+        (group.gradient_per_sample if gradients.per_sample else group.gradient)(reduced, after, gradients.shared)
+
+
 @dataclass(frozen=True)
 class Site:
     """Where a block's wires stand in the states (how many wires before and behind them), and where its matrix is found.

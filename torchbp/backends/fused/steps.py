@@ -5,13 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from torchbp.backends.fused.dense import BlockGroup
 
 Way = Literal["forward", "transpose", "inverse"]
 Fixed = Mapping[Way, Sequence[Sequence[Tensor]]]
@@ -103,13 +100,6 @@ class Gradients:
 
     def wants(self, step: Step) -> bool:
         return (self.shared is not None and step.uses_shared) or (self.own is not None and step.uses_own)
-
-    def finish(self, groups: Sequence[BlockGroup], behind: Sequence[Tensor]) -> None:
-        """Add the angles in dense blocks, once all reduced matrices are there."""
-        for g, (group, after) in enumerate(zip(groups, behind, strict=True)):
-            if self.shared is not None:
-                reduced = torch.stack([self.reduced[g, i] for i in range(group.grid[2])])
-                (group.gradient_per_sample if self.per_sample else group.gradient)(reduced, after, self.shared)
 
     @property
     def by_shared(self) -> Tensor | None:

@@ -1,0 +1,1 @@
+"""What is written down of a run: measurements, events, and how loggers get them."""

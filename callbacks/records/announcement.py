@@ -1,0 +1,39 @@
+"""An event said everywhere: on the console, in TensorBoard, and as JSON lines beside the logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torchbp.callbacks.records.events import Event
+from torchbp.callbacks.records.tensorboard_log import is_tensorboard, log_event
+
+FILE_NAME = "torchbp_events.jsonl"
+
+_console = logging.getLogger("lightning.pytorch.torchbp")  # shown where Lightning's own messages are
+
+
+def announce(trainer: Any, event: Event) -> None:
+    """Tell the console, TensorBoard (its text page and torchbp's own) and a file.
+
+    The file is `torchbp_events.jsonl` beside the first logger's files, one JSON object a line.
+
+    To be called on every process; one of them writes. Without a logger there is no file.
+    """
+    folder = trainer.log_dir if trainer.loggers else None  # waits for every process
+    if not trainer.is_global_zero:
+        return
+    _console.info("torchbp, step %d: %s", event.step, event.message)
+    if trainer.fast_dev_run:
+        return
+    for logger in trainer.loggers:
+        if is_tensorboard(logger):
+            log_event(logger, event)
+    if folder is not None:
+        path = Path(folder) / FILE_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(event), default=str) + "\n")

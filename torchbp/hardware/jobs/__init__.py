@@ -1,0 +1,1 @@
+"""What is paid once and found again: budgets, the ledger, services, and the runner that ties them together."""

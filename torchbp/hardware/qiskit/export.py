@@ -1,0 +1,210 @@
+"""`to_qiskit`: a circuit, or a trained layer, as a Qiskit circuit with its observables and what it takes to bind it.
+
+Qubit i is wire i. Qiskit writes qubit 0 rightmost in labels and takes it as the least significant bit of an index, so
+its matrices and labels are those of torchbp with the wires reversed; the observables are built from qubit indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchbp.circuits import Circuit, Parameter, PauliSum
+from torchbp.circuits.observables import as_observables
+from torchbp.errors import CircuitError, InputError
+from torchbp.hardware.packages import need
+from torchbp.hardware.qiskit.gates import append
+from torchbp.hardware.qiskit.state_preparation import append_preparation, n_angles, n_gates, preparation_angles
+from torchbp.layer import QuantumLayer
+
+METADATA = "torchbp"
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class QiskitExport:
+    """A circuit in Qiskit, and how its parameters are bound.
+
+    A plain array of parameter values follows `circuit.parameters`, which is sorted by name: bind by name, as `bindings`
+    and `bound` do.
+
+    Attributes:
+        circuit: the `QuantumCircuit`, without measurements; its metadata holds all that follows, too.
+        observables: a `SparsePauliOp` for each output column.
+        features: `ParameterVector` (F,), named prefix + "x".
+        weights: `ParameterVector` (P,), named prefix + "w".
+        preparation: `ParameterVector` of the 2^n - 1 angles that prepare encoded amplitudes, named prefix + "a"; they
+            are functions of the features, which `bindings` computes. Empty without amplitude encoding.
+        n_amplitudes: features that are amplitudes.
+        values: (P,) the layer's weights, or None for a bare circuit.
+    """
+
+    circuit: Any
+    observables: list[Any]
+    features: Any
+    weights: Any
+    preparation: Any
+    n_amplitudes: int
+    values: np.ndarray | None
+
+    def bindings(self, x: Tensor | None = None, weights: Tensor | None = None) -> Any:
+        """Values for a batch as a `BindingsArray` of shape (B,), for a pub of a Sampler or Estimator.
+
+        Args:
+            x: features (B, F); may be left out where F is 0, and B is then 1.
+            weights: (P,), the layer's if left out.
+
+        Raises:
+            InputError: shapes don't fit, or there are no weights.
+        """
+        named, count = self._named(x, weights)
+        data = {tuple(named): np.stack(list(named.values()), axis=1)} if named else {}
+        return need("qiskit.primitives.containers").BindingsArray(data, shape=(count,))
+
+    def bound(self, x: Tensor | None = None, weights: Tensor | None = None) -> Any:
+        """The circuit for one sample x (F,) or (1, F), with numbers in place of all parameters; as in `bindings`."""
+        named, count = self._named(x if x is None else torch.atleast_2d(x), weights)
+        if count != 1:
+            raise InputError(
+                f"A circuit without parameters is of one sample: x must have shape (F,), got {count} samples."
+            )
+        values = {p: float(named[p.name][0]) for p in self.circuit.parameters}
+        return self.circuit.assign_parameters(values, inplace=False)
+
+    def _named(self, x: Tensor | None, weights: Tensor | None) -> tuple[dict[str, np.ndarray], int]:
+        """(B,) values of each parameter that the circuit has, and B."""
+        rows = self._rows(x)
+        values = self.values if weights is None else weights.detach().cpu().double().numpy()
+        if values is None or values.shape != (len(self.weights),):
+            got = "none" if values is None else f"weights of shape {values.shape}"
+            raise InputError(f"The circuit has {len(self.weights)} weights, got {got}: give weights=.")
+        named = dict(zip((p.name for p in self.features), rows.T, strict=True))
+        named |= {p.name: np.full(len(rows), value) for p, value in zip(self.weights, values, strict=True)}
+        if len(self.preparation):
+            angles = preparation_angles(padded(rows[:, : self.n_amplitudes], self.circuit.num_qubits))
+            named |= dict(zip((p.name for p in self.preparation), angles.T, strict=True))
+        used = {p.name for p in self.circuit.parameters}
+        return {name: column for name, column in named.items() if name in used}, len(rows)
+
+    def _rows(self, x: Tensor | None) -> np.ndarray:
+        count = len(self.features)
+        if x is None and count == 0:
+            return np.empty((1, 0))
+        if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != count:
+            got = "nothing" if x is None else str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__
+            raise InputError(f"The circuit reads {count} features: x must have shape (batch, {count}), got {got}.")
+        return x.detach().cpu().double().numpy()
+
+
+def to_qiskit(
+    source: QuantumLayer | Circuit,
+    observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
+    *,
+    prefix: str = "",
+) -> QiskitExport:
+    """A torchbp circuit in Qiskit: the same gates on the same wires, parameters for features and weights.
+
+    Gates that Qiskit does not have become products of gates it has, equal up to a global phase. Amplitude encoding
+    becomes 2^n - 1 rotations and 2^n - 2 CNOTs.
+
+    Args:
+        source: a layer, with its observables and weights, or a circuit.
+        observables: of a circuit, as for `QuantumLayer`; none if left out.
+        prefix: before the names of the parameter vectors "x" and "w", so that several layers fit into one program.
+
+    Raises:
+        CircuitError: neither a layer nor a circuit, or observables given for a layer or that don't fit.
+        MissingDependencyError: Qiskit is not installed.
+
+    Example:
+        >>> export = to_qiskit(layer)
+        >>> pub = (export.circuit, export.observables, export.bindings(x))
+    """
+    values: np.ndarray | None = None
+    if isinstance(source, QuantumLayer):
+        if observables is not None:
+            raise CircuitError("A layer has its own observables: leave observables= out, or give layer.circuit.")
+        circuit, sums = source.circuit, source.observables
+        values = source.weights.detach().cpu().double().numpy()
+    elif isinstance(source, Circuit):
+        circuit = source
+        sums = () if observables is None else as_observables(observables, circuit.n_wires)
+    else:
+        raise CircuitError(f"to_qiskit takes a QuantumLayer or a Circuit, got {type(source).__name__}.")
+    vector = need("qiskit.circuit").ParameterVector
+    x, w = vector(f"{prefix}x", circuit.n_features), vector(f"{prefix}w", circuit.n_weights)
+    a = vector(f"{prefix}a", n_angles(circuit.n_wires) if circuit.n_amplitudes else 0)
+    out = need("qiskit").QuantumCircuit(circuit.n_wires, name=f"{prefix}torchbp")
+    if circuit.n_amplitudes:
+        append_preparation(out, a)
+    lengths = []
+    for operation in circuit.operations:
+        before = len(out.data)
+        append(out, operation, [_expression(p, x, w) for p in operation.parameters])
+        lengths.append((operation.layer, len(out.data) - before))
+    out.metadata = {
+        METADATA: {
+            "format": FORMAT,
+            "features": [p.name for p in x],
+            "weights": [p.name for p in w],
+            "preparation": [p.name for p in a],
+            "preparation_gates": n_gates(circuit.n_wires) if circuit.n_amplitudes else 0,
+            "n_amplitudes": circuit.n_amplitudes,
+            "layers": _layer_names(circuit),
+            "gates_in_layers": [[layer, sum(n for _, n in run)] for layer, run in groupby(lengths, itemgetter(0))],
+            "observables": [{text(string): c for string, c in o.terms} for o in sums],
+            "values": None if values is None else values.tolist(),
+        }
+    }
+    return QiskitExport(out, [sparse_pauli_op(o, circuit.n_wires) for o in sums], x, w, a, circuit.n_amplitudes, values)
+
+
+def sparse_pauli_op(observable: PauliSum, n_wires: int) -> Any:
+    """The observable as a `SparsePauliOp` on n_wires qubits, qubit i for wire i."""
+    terms = [
+        ("".join(letter for _, letter in string), [wire for wire, _ in string], coefficient)
+        for string, coefficient in observable.terms
+    ]
+    return need("qiskit.quantum_info").SparsePauliOp.from_sparse_list(terms, num_qubits=n_wires)
+
+
+def text(string: Sequence[tuple[int, str]]) -> str:
+    """A Pauli string as `PauliSum` reads it."""
+    return " ".join(f"{letter}{wire}" for wire, letter in string) or "I"
+
+
+def padded(amplitudes: np.ndarray, n_wires: int) -> np.ndarray:
+    """(B, k) → (B, 2^n).
+
+    Raises:
+        InputError: a row is zero everywhere.
+    """
+    if not np.abs(amplitudes).max(axis=1, initial=0.0).all():
+        raise InputError("Amplitude encoding can't encode a sample whose features are all zero: it has no direction.")
+    return np.pad(amplitudes, ((0, 0), (0, 2**n_wires - amplitudes.shape[1])))
+
+
+def _layer_names(circuit: Circuit) -> list[str]:
+    """Of the layers that have gates; `Operation.layer` is an index into them."""
+    marked = 1 + max((op.layer for op in circuit.operations if op.layer is not None), default=-1)
+    return [layer.name for layer in circuit.layers[:marked]]
+
+
+def _expression(parameter: Parameter, x: Any, w: Any) -> Any:
+    """An angle as a number or a ParameterExpression."""
+    if parameter.kind == "constant":
+        return parameter.offset
+    vector = w if parameter.kind == "weight" else x
+    product = vector[parameter.indices[0]]
+    for i in parameter.indices[1:]:
+        product = product * vector[i]
+    if parameter.scale != 1:
+        product = product * parameter.scale
+    return product + parameter.offset if parameter.offset else product

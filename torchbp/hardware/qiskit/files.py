@@ -1,0 +1,165 @@
+"""Circuits in files: QPY, which keeps everything, and OpenQASM with a second file for what it has no words for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchbp.circuits import Circuit, PauliSum
+from torchbp.errors import InputError, UnknownNameError
+from torchbp.hardware.packages import need
+from torchbp.hardware.qiskit.export import FORMAT, METADATA, to_qiskit
+from torchbp.hardware.qiskit.reading import _notes, circuit_of
+from torchbp.layer import QuantumLayer
+
+FORMATS = {"qpy": ".qpy", "qasm3": ".qasm", "qasm2": ".qasm"}
+"""Names of formats, and the suffixes their files usually have."""
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What a file holds: the circuit and, where torchbp wrote it, what was measured and trained.
+
+    Attributes:
+        circuit: the circuit.
+        observables: one for each output column; empty where the file names none.
+        weights: (P,) float64, or None.
+    """
+
+    circuit: Circuit
+    observables: tuple[PauliSum, ...]
+    weights: Tensor | None
+
+    def layer(self, **options: Any) -> QuantumLayer:
+        """A QuantumLayer with the circuit, observables and weights; `options` as for `QuantumLayer`."""
+        if self.weights is not None:
+            options.setdefault("init", self.weights.to(torch.get_default_dtype()))
+        return QuantumLayer(self.circuit, self.observables or None, **options)
+
+
+def export(
+    source: QuantumLayer | Circuit,
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
+    x: Tensor | None = None,
+    prefix: str = "",
+) -> Path:
+    """Write a circuit, or a trained layer, to a file that Qiskit reads; `load` reads it back.
+
+    * "qpy": Qiskit's own format, without loss. Observables and weights are in the circuit's metadata.
+    * "qasm3": OpenQASM 3. Parameters become inputs x0, x1, ..., w0, w1, ...; a second file, of the same name with
+      ".json" after it, keeps their order, the observables, the weights and the layers.
+    * "qasm2": OpenQASM 2 has no parameters: the circuit of one sample `x` at the layer's weights; second file as above.
+
+    Args:
+        source, observables, prefix: as for `to_qiskit`.
+        path: the file.
+        format: "qpy", "qasm3" or "qasm2"; left out, ".qpy" is QPY and ".qasm" OpenQASM 3.
+        x: for "qasm2", the features (F,) of the sample, where there are any.
+
+    Returns:
+        The path.
+
+    Raises:
+        UnknownNameError: no such format.
+        InputError: features for a format that keeps them as parameters, or none for one that can't.
+    """
+    path = Path(path)
+    if format is None:
+        format = {".qpy": "qpy", ".qasm": "qasm3", ".qasm3": "qasm3"}.get(path.suffix)
+        if format is None:
+            raise InputError(f"{path.name!r} does not tell the format: give format=, one of {', '.join(FORMATS)}.")
+    if format not in FORMATS:
+        raise UnknownNameError("format", format, FORMATS)
+    if x is not None and format != "qasm2":
+        raise InputError(f"{format} keeps features as parameters: leave x= out, or take format='qasm2' for one sample.")
+    exported = to_qiskit(source, observables, prefix=prefix)
+    notes = dict(exported.circuit.metadata[METADATA])
+    if format == "qpy":
+        with path.open("wb") as file:
+            need("qiskit.qpy").dump(exported.circuit, file)
+        return path
+    if format == "qasm2":
+        path.write_text(need("qiskit.qasm2").dumps(exported.bound(x)))
+        notes |= {
+            "features": [],
+            "weights": [],
+            "preparation": [],
+            "bound": {"x": None if x is None else x.flatten().tolist()},
+        }
+    else:
+        new = need("qiskit.circuit").Parameter
+        plain = {p: new(_plain(p.name)) for p in exported.circuit.parameters}
+        path.write_text(need("qiskit.qasm3").dumps(exported.circuit.assign_parameters(plain)))
+        notes |= {key: [_plain(name) for name in notes[key]] for key in ("features", "weights", "preparation")}
+    sidecar(path).write_text(json.dumps({METADATA: notes}, indent=1) + "\n")
+    return path
+
+
+def load(path: str | os.PathLike[str]) -> Loaded:
+    """Read a circuit from a QPY, OpenQASM 3 or OpenQASM 2 file; what kind it is, its first bytes say.
+
+    Of a file that torchbp did not write, all parameters are weights, in the order of `from_qiskit`.
+
+    Raises:
+        InputError: there is no such file, it is of another kind, or holds several circuits.
+        MissingDependencyError: OpenQASM 3 is read by the package qiskit-qasm3-import.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}).") from error
+    circuit = _read(path, data)
+    notes = (circuit.metadata or {}).get(METADATA)
+    if notes is None and sidecar(path).exists():
+        notes = json.loads(sidecar(path).read_text()).get(METADATA)
+    if notes is None:
+        return Loaded(circuit_of(circuit, _notes(circuit, None)), (), None)
+    if notes["format"] > FORMAT:
+        raise InputError(f"{path} has format {notes['format']}, and this torchbp reads up to {FORMAT}: update it.")
+    values = notes["values"] if notes["weights"] else None
+    return Loaded(
+        circuit_of(circuit, notes),
+        tuple(PauliSum(terms) for terms in notes["observables"]),
+        None if values is None else torch.tensor(values, dtype=torch.float64),
+    )
+
+
+def sidecar(path: Path) -> Path:
+    """The second file of an OpenQASM file."""
+    return path.with_name(path.name + ".json")
+
+
+def _plain(name: str) -> str:
+    """x[3] as an identifier of OpenQASM."""
+    return name.replace("[", "").replace("]", "")
+
+
+def _read(path: Path, data: bytes) -> Any:
+    if data.startswith(b"QISKIT"):
+        with path.open("rb") as file:
+            circuits = need("qiskit.qpy").load(file)
+        if len(circuits) != 1:
+            raise InputError(f"{path} holds {len(circuits)} circuits: write each to a file of its own.")
+        return circuits[0]
+    try:
+        source = data.decode()
+    except UnicodeDecodeError:
+        source = ""
+    if "OPENQASM 3" in source:
+        need("qiskit_qasm3_import")
+        return need("qiskit.qasm3").loads(source)
+    if "OPENQASM 2" in source:
+        qasm2 = need("qiskit.qasm2")
+        return qasm2.loads(source, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
+    raise InputError(f"{path} is neither QPY nor OpenQASM 2 or 3: {data[:20]!r}...")

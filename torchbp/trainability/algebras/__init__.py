@@ -1,0 +1,1 @@
+"""Pauli strings and the dynamical Lie algebras that generators make of them."""

@@ -1,0 +1,1 @@
+"""A circuit judged before its first training step."""

@@ -1,0 +1,1 @@
+"""Variances over random weights, by size: how they are drawn, estimated, fitted, kept."""

@@ -1,0 +1,285 @@
+"""`variance_scan`: how the variance of a cost and of its gradient falls with wires and layers, before any training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchbp.backends import Backend, NoiseModel
+from torchbp.circuits import Circuit, PauliSum, initialize
+from torchbp.circuits.initializers import Initializer
+from torchbp.diagnosis.light_cone import dead_weights
+from torchbp.errors import InputError
+from torchbp.trainability.scans.draws import Draws, exact_draws, measured_draws
+from torchbp.trainability.scans.file import ScanFile
+from torchbp.trainability.scans.moments import VarianceEstimate, check_confidence, variance_of
+from torchbp.trainability.scans.plan import Depth, Observable, PlannedRow, planned_rows
+from torchbp.trainability.scans.result import ScanRow, VarianceScan
+
+FIRST_CHECK = 32
+"""Draws from which on a row may stop early."""
+
+SAVE_EVERY = 5.0
+"""Seconds between two saves of an unfinished row."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a scan is: given to the `progress` hook after every round of draws.
+
+    Attributes:
+        n_wires, depth: the row at work.
+        samples: draws it has.
+        done, total: draws of the whole scan; rows that stop early count in full.
+    """
+
+    n_wires: int
+    depth: int | None
+    samples: int
+    done: int
+    total: int
+
+
+def variance_scan(
+    make_circuit: Callable[..., Circuit],
+    n_wires: Iterable[int],
+    observable: Observable,
+    *,
+    depth: Depth | None = None,
+    samples: int = 1024,
+    tolerance: float | None = None,
+    init: str | Initializer = "uniform",
+    x: Tensor | Callable[[int], Tensor] | None = None,
+    shots: int | None = None,
+    backend: str | Backend = "fused",
+    noise: NoiseModel | None = None,
+    dtype: torch.dtype | None = None,
+    confidence: float = 0.95,
+    seed: int | None = None,
+    generator: torch.Generator | None = None,
+    file: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> VarianceScan:
+    """Var[C] and Var[dC/dw] over random weights, for circuits of several sizes, and the law they follow.
+
+    The cost is C(w) = mean_b sum_m <O_m>(x_b, w). A barren plateau is an exponential decay of these variances with the
+    number of wires (McClean 2018, Nat. Commun. 9:4812; that of C and that of its gradient go together, Arrasmith 2022,
+    Quantum Sci. Technol. 7:045015). Var[dC/dw] is averaged over the weights in the observables' light cone; weights
+    outside of it can't move the cost, and their share grows with the wires.
+
+    What it does not show: sizes that were not scanned; weights that training reaches, which are not drawn from the
+    initializer; and whether a circuit without a plateau can solve the task.
+
+    Args:
+        make_circuit: `n -> Circuit`, or `(n, depth) -> Circuit` where `depth` is given.
+        n_wires: the sizes; three or more for a statement about scaling.
+        observable: a PauliSum (or several, whose sum is the cost), or a function `n ->` such.
+        depth: number of layers: one, several (each a series of its own), or a function `n -> depth`.
+        samples: draws for each row, at most.
+        tolerance: stop a row when the relative standard error of the gradient's variance is at most this, checked when
+            the number of draws has doubled and only once no single draw dominates. None: always take all `samples`.
+        init: where the weights are drawn from: a name in `torchbp.circuits.INITIALIZERS` or a function.
+        x: inputs (B, F), or a function `n ->` such, for circuits with features.
+        shots: measure with this many shots for each circuit and measurement group; the variance that shot noise adds
+            is known exactly and subtracted. None: exact expectation values.
+        backend, noise: as for `QuantumLayer`.
+        dtype: float32 or float64; torch's default if left out. Variances below its rounding are reported as zero.
+        confidence: of all intervals.
+        seed: of the draws; or give a `generator`, from which it is taken. Torch's global one if both are left out.
+        file: an .npz file that keeps what was measured. A scan that is run again with the same arguments continues
+            from it and gives the same numbers; further sizes and depths may be added.
+        progress: called after every round of draws.
+
+    Raises:
+        InputError: sizes, samples or other arguments out of range, or a file that belongs to another scan.
+        CircuitError: an observable that does not fit.
+        UnknownNameError: no such initializer or backend.
+
+    Example:
+        >>> scan = variance_scan(hardware_efficient, [2, 4, 6], "Z0 Z1", depth=lambda n: 4 * n, samples=256, seed=0)
+        >>> scan.verdict
+        'exponential'
+    """
+    _check(samples, tolerance, shots, confidence, seed, generator)
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    rows = planned_rows(make_circuit, n_wires, observable, depth, x, backend, noise, dtype)
+    settings: dict[str, Any] = {
+        "samples": samples,
+        "tolerance": tolerance,
+        "init": init if isinstance(init, str) else getattr(init, "__name__", type(init).__name__),
+        "shots": shots,
+        "backend": rows[0].layer.backend.name,
+        "noise": None if rows[0].layer.noise is None else repr(rows[0].layer.noise),
+        "dtype": str(dtype),
+        "confidence": confidence,
+    }
+    store = ScanFile(file, settings, None if seed is None and generator is None else _seed(seed, generator))
+    found: list[ScanRow] = []
+    total = samples * len(rows)
+    for row in rows:
+        done = samples * len(found)
+        note = _noting(progress, row, done, total)
+        kept = store.finished(row.digest, row.n_wires, row.depth)
+        if kept is None:
+            kept = _measure(row, init, settings, store, note)
+            store.finish(row.digest, kept)
+        elif note:
+            note(kept.gradient.samples)
+        found.append(kept)
+    return VarianceScan(
+        tuple(found), {**settings, "seed": store.seed, "observable": getattr(observable, "__name__", str(observable))}
+    )
+
+
+def _measure(
+    row: PlannedRow,
+    init: str | Initializer,
+    settings: dict[str, Any],
+    store: ScanFile,
+    note: Callable[[int], None] | None,
+) -> ScanRow:
+    """Draw until there are enough; what an earlier run has left of this row comes first."""
+    samples, tolerance = settings["samples"], settings["tolerance"]
+    begun = time.perf_counter()
+    parts, spent = store.unfinished(row.digest, row.n_wires, row.depth)
+    count, saved, check_at = sum(len(p.costs) for p in parts), begun, FIRST_CHECK
+    while check_at <= count:
+        check_at *= 2
+    try:
+        while count < samples:
+            size = min(round_size(row.n_wires), samples - count)
+            parts.append(_round(row, count, size, init, settings["shots"], store.seed))
+            count += len(parts[-1].costs)
+            if note:
+                note(count)
+            if time.perf_counter() - saved > SAVE_EVERY:
+                saved = time.perf_counter()
+                store.keep(row.digest, row.n_wires, row.depth, parts, spent + saved - begun)
+            if tolerance is not None and count >= check_at:
+                check_at *= 2
+                gradient = _gradient_variance(row, Draws.join(parts), settings["confidence"])
+                if gradient.trusted and gradient.relative_error <= tolerance:
+                    break
+    except BaseException:
+        store.keep(row.digest, row.n_wires, row.depth, parts, spent + time.perf_counter() - begun)
+        raise
+    return _summary(row, Draws.join(parts), settings["confidence"], spent + time.perf_counter() - begun)
+
+
+def round_size(n_wires: int) -> int:
+    """Draws from one seed, fewer where each takes long. The numbers depend on neither memory nor interruptions."""
+    return max(4, min(FIRST_CHECK, 2 ** max(0, 18 - n_wires)))
+
+
+def _round(row: PlannedRow, first: int, size: int, init: str | Initializer, shots: int | None, seed: int) -> Draws:
+    """The draws number `first` to `first + size`, always the same."""
+    layer = row.layer
+    # Two streams, so that weights do not depend on whether and how they are measured.
+    drawing, measuring = (
+        torch.Generator().manual_seed(_mix(seed, row.n_wires, row.depth or 0, first, which)) for which in (0, 1)
+    )
+    weights = torch.stack([initialize(init, layer.circuit, drawing) for _ in range(size)]).to(layer.weights)
+    if shots is None:
+        return exact_draws(layer, row.inputs, weights)
+    return measured_draws(layer, row.inputs, weights, shots, measuring)
+
+
+def _summary(row: PlannedRow, draws: Draws, confidence: float, seconds: float) -> ScanRow:
+    layer = row.layer
+    dead = set(dead_weights(layer.circuit, layer.observables))
+    # Rounding leaves this much of a value that is zero: not a variance of anything.
+    rounding = (16 * torch.finfo(layer.weights.dtype).eps * sum(o.bound for o in layer.observables)) ** 2
+    cost = _without_rounding(variance_of(draws.costs, draws.cost_noise, confidence), rounding)
+    layers = {}
+    for name, weights in layer.weight_groups.items():
+        alive = [w for w in weights if w not in dead]
+        if alive:
+            layers[name] = _without_rounding(_of(draws, alive, confidence), rounding)
+    gradient = _without_rounding(_gradient_variance(row, draws, confidence), rounding)
+    scale = _squares(layer.observables)
+    return ScanRow(
+        n_wires=row.n_wires,
+        depth=row.depth,
+        series=row.series,
+        n_weights=layer.circuit.n_weights,
+        n_live=layer.circuit.n_weights - len(dead),
+        cost=cost,
+        gradient=gradient,
+        layers=layers,
+        two_design=scale / (2**row.n_wires + 1),
+        seconds=seconds,
+    )
+
+
+def _gradient_variance(row: PlannedRow, draws: Draws, confidence: float) -> VarianceEstimate:
+    dead = set(dead_weights(row.layer.circuit, row.layer.observables))
+    alive = [i for i in range(draws.gradients.shape[1]) if i not in dead]
+    return _of(draws, alive, confidence)
+
+
+def _of(draws: Draws, columns: list[int], confidence: float) -> VarianceEstimate:
+    if not columns:
+        return variance_of(torch.zeros_like(draws.costs), None, confidence)
+    noise = None if draws.gradient_noise is None else draws.gradient_noise[:, columns]
+    return variance_of(draws.gradients[:, columns], noise, confidence)
+
+
+def _without_rounding(estimate: VarianceEstimate, rounding: float) -> VarianceEstimate:
+    if estimate.floor or estimate.value > rounding:
+        return estimate
+    return VarianceEstimate(0.0, 0.0, 0.0, 0.0, estimate.samples, 0.0, 0.0, estimate.confidence)
+
+
+def _squares(observables: Sequence[PauliSum]) -> float:
+    """sum_k c_k^2 of the observables' sum, without the identity: (2^n + 1) times its variance over Haar states."""
+    total = sum(observables[1:], observables[0])
+    return sum(c**2 for string, c in total.terms if string)
+
+
+def _check(
+    samples: int,
+    tolerance: float | None,
+    shots: int | None,
+    confidence: float,
+    seed: int | None,
+    generator: torch.Generator | None,
+) -> None:
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 3:
+        raise InputError(f"samples is a whole number of at least 3, got {samples!r}.")
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise InputError(f"tolerance is a relative standard error between 0 and 1, or None; got {tolerance!r}.")
+    if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
+        raise InputError(f"shots is a whole number of at least 1, or None for exact values; got {shots!r}.")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise InputError(f"seed is a whole number, or None; got {seed!r}.")
+    if seed is not None and generator is not None:
+        raise InputError("Give a seed or a generator, not both.")
+    check_confidence(confidence)
+
+
+def _seed(seed: int | None, generator: torch.Generator | None) -> int:
+    if seed is not None:
+        return seed
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu"))
+
+
+def _mix(*numbers: int) -> int:
+    """One seed from several numbers (FNV-1a over their digits), the same everywhere."""
+    state = 0xCBF29CE484222325
+    for byte in ",".join(map(str, numbers)).encode():
+        state = (state ^ byte) * 0x100000001B3 % 2**64
+    return state >> 1
+
+
+def _noting(
+    progress: Callable[[Progress], None] | None, row: PlannedRow, done: int, total: int
+) -> Callable[[int], None] | None:
+    if progress is None:
+        return None
+    return lambda count: progress(Progress(row.n_wires, row.depth, count, done + count, total))
