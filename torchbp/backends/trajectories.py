@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchbp.arguments import whole_number
 from torchbp.backends.base import COMPLEX, check_capacity, initial_states
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.noisy_blocks import Plans, act, amplitudes, each_wire, permuted
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.circuits.grouping import MeasurementGroup, group_qubit_wise
-from torchbp.errors import BackendError, InputError
+from torchbp.errors import BackendError
 
 _TO_Z = {"X": np.array([[1, 1], [1, -1]]) / np.sqrt(2), "Y": np.array([[1, -1j], [1, 1j]]) / np.sqrt(2)}
 
@@ -46,8 +47,7 @@ class TrajectoryBackend:
     name = "trajectories"
 
     def __init__(self, noise: NoiseModel, n_trajectories: int = 100, generator: torch.Generator | None = None) -> None:
-        if isinstance(n_trajectories, bool) or not isinstance(n_trajectories, int) or n_trajectories < 1:
-            raise InputError(f"n_trajectories is a whole number, at least 1; got {n_trajectories!r}.")
+        whole_number("n_trajectories", n_trajectories, 1)
         self.noise, self.n_trajectories, self.generator = noise, n_trajectories, generator
         self._plan = Plans(noise, amplitudes, 2)
 
