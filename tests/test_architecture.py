@@ -53,6 +53,7 @@ FLOORS = {
         {"gradient_snr_monitor", "shot_budget"},
         {"plateau_detector"},
         {"remedy", "shot_ledger"},
+        {"on_trial"},
         {
             "adaptive_shots",
             "gradient_free_fallback",

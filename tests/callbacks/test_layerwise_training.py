@@ -145,8 +145,10 @@ def test_it_starts_anew_at_a_verdict():
     model, tape = Deep(), Tape()
     remedy = layerwise({5: "barren_plateau", 7: "barren_plateau"}, begin="verdict", schedule=2)
     fit(model, [remedy, tape], max_epochs=4)
-    assert [(event.step, event.kind) for event in remedy.events] == [(6, "layerwise"), (12, "layerwise")]
+    seen = [(event.step, event.kind) for event in remedy.events]
+    assert seen == [(6, "layerwise"), (12, "layerwise"), (15, "rollback")]  # the fit has ended before it was any better
     first, second, third = groups(model)
+    assert torch.equal(model.core.weights, tape.ends[5])
     assert not torch.equal(tape.starts[6][first], tape.ends[5][first])
     assert tape.starts[6][first].all()
     assert not tape.starts[6][second + third].any()
