@@ -270,7 +270,8 @@ class GradientFreeFallback(OnTrial):
             self._give_back(trainer, module, reason, "failed")
 
     def _is_pair_due(self, points: int) -> bool:
-        return (self.step - self._begun["step"]) % max(1, 2 * SHARE // points) == 0
+        steps = self.step - self._begun["step"]
+        return steps > 0 and steps % max(1, 2 * SHARE // points) == 0
 
     def _space_out(self, trainer: Any, module: Any, batch: Any, batch_idx: int, number: int) -> None:
         """Have the monitor's measurements take no more shots than a search whose steps are all like this one."""

@@ -32,7 +32,7 @@ class LayerwiseTraining(OnTrial):
     as they are.
 
     At a verdict the quantum layers that it names grow, and the others are trained as before. It is on trial then (see
-    `OnTrial`) until the whole circuit has been trained for `OnTrial.trial_steps` steps, or the fit ends.
+    `OnTrial`) until the whole circuit has been trained for `trial` steps, or the fit ends.
 
     Args:
         detector: gives the verdicts, see `Remedy`.
@@ -45,6 +45,7 @@ class LayerwiseTraining(OnTrial):
             first layers from the weights they have.
         strategy: initializer of the first layers, see `InitializationReset`.
         epochs: the most epochs between changes for the schedule "snr".
+        trial: steps that the whole circuit is trained before it is judged; left out: `OnTrial.trial_steps`.
         seed: of the drawn weights.
         answers, dry_run, name: see `Remedy`.
 
@@ -69,6 +70,7 @@ class LayerwiseTraining(OnTrial):
         begin: Literal["verdict", "start"] = "verdict",
         strategy: str | Initializer = "gaussian",
         epochs: int = 20,
+        trial: int | None = None,
         seed: int = 0,
         answers: Iterable[Verdict | str] = (Verdict.BARREN_PLATEAU, Verdict.NOISE_INDUCED),
         dry_run: bool = False,
@@ -81,11 +83,12 @@ class LayerwiseTraining(OnTrial):
             raise UnknownNameError("begin", begin, ("verdict", "start"))
         if isinstance(strategy, str) and strategy not in INITIALIZERS:
             raise UnknownNameError("initializer", strategy, INITIALIZERS)
-        for what, value in (("schedule", schedule), ("grow", grow), ("partitions", partitions), ("epochs", epochs)):
-            if not isinstance(value, str) and value < 1:
+        numbers = {"schedule": schedule, "grow": grow, "partitions": partitions, "epochs": epochs, "trial": trial}
+        for what, value in numbers.items():
+            if isinstance(value, int) and value < 1:
                 raise InputError(f"{what} is at least 1, got {value}.")
         self.schedule, self.grow, self.freeze, self.partitions = schedule, grow, freeze, partitions
-        self.begin, self.strategy, self.epochs, self.seed = begin, strategy, epochs, seed
+        self.begin, self.strategy, self.epochs, self.trial, self.seed = begin, strategy, epochs, trial, seed
         self._stage: int | None = None  # index of the present one
         self._entered = self._began = 0  # epoch and step when it began
         self._whole = 0  # the step from which on the circuit was whole
@@ -99,6 +102,11 @@ class LayerwiseTraining(OnTrial):
     @property
     def available(self) -> bool:
         return self.begin == "verdict" and self._stage is None and not self._done and len(self._stages) > self._turns
+
+    @property
+    def trial_steps(self) -> int:
+        """Steps of the whole circuit before it is judged."""
+        return self.trial or super().trial_steps
 
     @property
     def growing(self) -> bool:

@@ -14,6 +14,7 @@ from torchbp.backends.base import COMPLEX, check_capacity, full_precision, per_s
 from torchbp.backends.inputs import check_features, check_state
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShotMeter, Shots, measures
+from torchbp.backends.streams import birthplace, here, part
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
@@ -82,7 +83,8 @@ class QuantumLayer(Translated):
         self.observables = as_observables(measured, circuit.n_wires)
         self._pure, self.backend, self.noise = resolve_with_noise(backend, noise)
         # An attribute of the module, where those who restore random states look for generators.
-        self.backend_generator = getattr(self.backend, "generator", None)
+        self._backend_generator = getattr(self.backend, "generator", None)
+        self._drawn_at = birthplace()
         if not measures(self.backend):
             check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
         weights = initialize(init, circuit, generator)
@@ -93,7 +95,7 @@ class QuantumLayer(Translated):
         if shots is not None or not measures(self.backend):
             self.shots = shots
         seed = torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu")
-        self.shot_generator = torch.Generator().manual_seed(int(seed))
+        self._shot_generator = torch.Generator().manual_seed(int(seed))
         self._meter = ShotMeter()
         self._sampler: Sampler | None = None
 
@@ -201,6 +203,32 @@ class QuantumLayer(Translated):
         """
         return self._meter.used + int(getattr(self.backend, "shots_used", 0))
 
+    @property
+    def shot_generator(self) -> torch.Generator:
+        """Source of the outcomes; on ranks of a distributed run and in forked workers a stream of their own."""
+        self._part()
+        return self._shot_generator
+
+    @property
+    def backend_generator(self) -> torch.Generator | None:
+        """The backend's own source of random numbers, such as the errors of trajectories; None if it has none."""
+        self._part()
+        return self._backend_generator
+
+    def resume_shots(self, state: Tensor) -> None:
+        """Draw outcomes from a saved state on, that of rank 0; others get streams of their own from it."""
+        self._shot_generator.set_state(state)
+        self._drawn_at = here()
+        if self._drawn_at[0]:
+            part(self._shot_generator, self._drawn_at)
+
+    def _part(self) -> None:
+        if (place := here()) != self._drawn_at:
+            self._drawn_at = place
+            for generator in (self._shot_generator, self._backend_generator):
+                if generator is not None:
+                    part(generator, place)
+
     @contextmanager
     def shots_at(self, shots: int | None) -> Iterator[None]:
         """Within the block the layer measures with this many shots."""
@@ -235,7 +263,7 @@ class QuantumLayer(Translated):
         self._meter.used += (
             before - self.shots_used
         )  # what others spent stays counted, what this one did before does not
-        self.backend_generator = getattr(self.backend, "generator", None)
+        self._backend_generator = getattr(self.backend, "generator", None)
         if shots is not None or not measures(self.backend):
             self.shots = shots
         return self
@@ -253,6 +281,7 @@ class QuantumLayer(Translated):
         return f"{self.circuit}, observables={len(self.observables)}, backend={self.backend.name!r}{shots}"
 
     def _expectations(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:
+        self._part()
         if self.shots is None or measures(self.backend):
             return self.backend.expectations(self.circuit, self.observables, x, weights, start)
         if self._sampler is None:

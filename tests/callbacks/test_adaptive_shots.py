@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -93,6 +94,33 @@ def test_a_budget_limits_the_rise():
         fit(Model(shots=100), [remedy, measures, budget], max_epochs=1)
         assert measures.shots[-1] == pytest.approx(wanted, abs=3)
         assert remedy.events[0].kind == "shots"
+
+
+def test_a_rise_leaves_as_many_steps_as_there_were():
+    """At step 80. Oracle: by hand: the budget pays for 160 more, or for 80 at twice the shots."""
+    remedy = adaptive({79: "shot_limited"})
+    measures = Measures(remedy, 0.5)
+    total = (80 + 1 + 160) * 100 * STEP  # the first measurement of the monitor is one more
+    fit(Model(shots=100), [remedy, measures, ShotBudget(total)], max_epochs=21)
+    assert measures.shots[79] == 100
+    assert measures.shots[80] == pytest.approx(200, abs=4)
+
+
+def test_only_the_layers_of_the_verdict():
+    """Oracle: the other layer keeps its shots."""
+    model = Model(shots=100)
+    model.encoder = copy.deepcopy(model.core)
+    remedy, shots = adaptive({}), []
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            shots.append((pl_module.encoder.shots, pl_module.core.shots))
+
+    name = next(iter(model.core.weight_groups))
+    remedy.detector.script = {1: verdict("shot_limited", (f"core/{name}",))}
+    fit(model, [remedy, Look()], max_epochs=1)
+    assert shots[:2] == [(100, 100)] * 2
+    assert all(one == 100 and 200 <= other <= 400 for one, other in shots[2:])
 
 
 def test_shots_that_would_resolve_nothing_are_not_raised():

@@ -35,7 +35,7 @@ def ladder(**fallback: Any) -> list[Any]:
     return [
         AdaptiveShots(max_shots=200),
         InitializationReset(candidates=2, trial=2, warmup=1),
-        LayerwiseTraining(schedule=1),
+        LayerwiseTraining(schedule=1, trial=2),
         GradientFreeFallback(method="spsa", **{"max_evaluations": 26, **fallback}),
         PlateauStopping(),
     ]

@@ -35,7 +35,7 @@ def guard():
     ladder = [
         AdaptiveShots(max_shots=40, target_snr=1.0),
         InitializationReset(candidates=2, trial=4, warmup=2),
-        LayerwiseTraining(schedule=1),
+        LayerwiseTraining(schedule=1, trial=4),
         GradientFreeFallback(method="spsa", max_evaluations=26),
         PlateauStopping(),
     ]

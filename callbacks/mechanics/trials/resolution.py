@@ -76,15 +76,15 @@ def resolution(
     every = list(QuantumWeights.of(module).layers.values())
     if all(layer.shots is None for layer in every) or any(measures(layer.backend) for layer in every):
         return Resolution(math.nan, 0.0, evaluations)
+    finite = [(layer, layer.shots) for layer in every if layer.shots is not None]
     noise = 0.0
-    for layer in every:
-        if layer.shots is not None:
-            with suppress(Exception), training_loss(trainer, module, batch_idx, loss_fn) as loss:
-                way = passage(layer, partial(loss, split_batch(batch, 1)[0]))
-                noise += output_noise(layer, way.x, way.cotangent) / layer.shots
     with ExitStack() as exact:
         for layer in every:
             exact.enter_context(layer.exact())
+        for layer, shots in finite:
+            with suppress(Exception), training_loss(trainer, module, batch_idx, loss_fn) as loss:
+                way = passage(layer, partial(loss, split_batch(batch, 1)[0]))
+                noise += output_noise(layer, way.x, way.cotangent) / shots
         losses = losses_at(trainer, module, weights, points, batch, batch_idx, seed=0, loss_fn=loss_fn)
     shared = mean_over_ranks(trainer, torch.tensor(noise, dtype=torch.float64))
     spread = float(torch.tensor(losses, dtype=torch.float64).std())
