@@ -19,6 +19,7 @@ from torchbp.diagnosis.plateau import Diagnosis, Verdict
 from torchbp.errors import InputError
 from torchbp.gradients.microbatch import SOURCE as MICROBATCH
 from torchbp.gradients.stats import RESOLVED
+from torchbp.gradients.training import SOURCE as TRAINING
 from torchbp.layer import QuantumLayer
 
 STRIDE = 4.0
@@ -39,8 +40,9 @@ class AdaptiveShots(Remedy):
     A run that seems to have converged while its gradient can't be told from noise may have come as far as its shots
     allow: it gets more of them too, unless the detector has a target and knows better.
 
-    The SNR is the one the monitor measures from micro-batches, shots and samples together; on layers with finite shots
-    it does so by itself. With another source the shots are doubled at a verdict, and never lowered.
+    The SNR is the one the monitor measures from the training or from micro-batches, shots and samples together; on
+    layers with finite shots it does so by itself. With another source the shots are doubled at a verdict, and never
+    lowered.
 
     Only the layers that the verdict names are concerned, as far as they are trained. Under a `ShotBudget` shots are
     raised only as far as what is left still pays for as many batches as the run has had, and for fifty at least: a run
@@ -215,10 +217,10 @@ def lowered(shots: int, snr: float, target: float) -> int:
 
 
 def layer_snr(measurements: Sequence[Measurement], path: str) -> float:
-    """The lowest over the circuit layers of one module, each the median over the measurements from micro-batches."""
+    """The lowest over the circuit layers of one module, each the median over the measurements; with shots in them."""
     ratios: dict[str, list[float]] = {}
     for layer in (layer for m in measurements for layer in m.layers):
-        if layer.kind == "quantum" and layer.source == MICROBATCH and belongs_to(layer.name, path):
+        if layer.kind == "quantum" and layer.source in (MICROBATCH, TRAINING) and belongs_to(layer.name, path):
             ratios.setdefault(layer.name, []).append(layer.snr)
     medians = [statistics.median(known) for found in ratios.values() if (known := [r for r in found if r == r])]
     return min(medians, default=math.nan)

@@ -186,6 +186,8 @@ class PlateauDetector(Callback):
             self.monitor.on_train_end(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._drives_monitor:
+            self.monitor.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         loss = None if self.loss_fn else returned_loss(trainer, outputs)
         self._losses += [] if loss is None else [loss]
         if self._last_step == self._measured:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from torchbp.backends import Backend, resolve_with_noise
 from torchbp.backends.base import COMPLEX, check_capacity, full_precision, per_sample_gradients
 from torchbp.backends.inputs import check_features, check_state
 from torchbp.backends.noise import NoiseModel
-from torchbp.backends.shots import Sampler, ShotMeter, Shots, measures
+from torchbp.backends.shots import Sampler, ShiftRecord, ShotMeter, Shots, measures
 from torchbp.backends.streams import birthplace, here, part
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
@@ -47,6 +47,7 @@ class QuantumLayer(Translated):
 
     Attributes:
         shots: may be set at any time; `with layer.exact():` and `with layer.shots_at(S):` set it for a while.
+        shift_listener: hears what backward passes with finite shots have measured, see `torchbp.gradients.training`.
 
     Raises:
         CircuitError: the circuit has no gates, or an observable acts on a wire it does not have.
@@ -97,6 +98,7 @@ class QuantumLayer(Translated):
         seed = torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu")
         self._shot_generator = torch.Generator().manual_seed(int(seed))
         self._meter = ShotMeter()
+        self.shift_listener: Callable[[Sampler, ShiftRecord], None] | None = None
         self._sampler: Sampler | None = None
 
     # One opaque call in a compiled model.
@@ -287,7 +289,11 @@ class QuantumLayer(Translated):
         if self._sampler is None:
             self._sampler = Sampler(self.circuit, self.observables)
         return self._sampler.expectations(
-            self.backend, x, weights, start, Shots(self.shots, self.shot_generator, self._meter)
+            self.backend,
+            x,
+            weights,
+            start,
+            Shots(self.shots, self.shot_generator, self._meter, self.shift_listener),
         )
 
     def _states(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:

@@ -88,4 +88,5 @@ def resolution(
         losses = losses_at(trainer, module, weights, points, batch, batch_idx, seed=0, loss_fn=loss_fn)
     shared = mean_over_ranks(trainer, torch.tensor(noise, dtype=torch.float64))
     spread = float(torch.tensor(losses, dtype=torch.float64).std())
-    return Resolution(spread, math.sqrt(float(shared) / trainer.world_size), evaluations)
+    noise = math.sqrt(float(shared) / trainer.world_size) if math.isfinite(spread) else 0.0
+    return Resolution(spread, noise, evaluations)
