@@ -123,6 +123,7 @@ class GradientSNRMonitor(Callback):
         self._deaf = False  # whether the training can't be listened to in this fit
         self._listener: ShiftListener | None = None
         self._listened = 0  # the step it listens to
+        self._needed: dict[str, float] | None = None  # shots to resolve, as that step began
         self._steps = 0
         self._warned: set[str] = set()
         self._boards: dict[int, Any] = {}
@@ -183,11 +184,13 @@ class GradientSNRMonitor(Callback):
         if self._can_listen(trainer, pl_module):
             self._listener, self._listened = ShiftListener(_layers(pl_module), partial(probing, pl_module)), step
             self._listener.listen()
+            self._needed = self._shots(trainer, pl_module, batch, batch_idx)
             return
         if self.source == TRAINING:
             self._say_once("deaf", _DEAF)
             return
-        self._note(trainer, pl_module, batch, batch_idx, step, self._measure(trainer, pl_module, batch, batch_idx))
+        layers = self._measure(trainer, pl_module, batch, batch_idx)
+        self._note(trainer, pl_module, step, layers, self._shots(trainer, pl_module, batch, batch_idx))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._listener is None:
@@ -201,7 +204,7 @@ class GradientSNRMonitor(Callback):
         groups = self.groups(pl_module)
         measured, unfit, self._listener = self._listener.measured(groups), self._listener.unfit, None
         layers = self._summarized(trainer, measured, groups)
-        self._note(trainer, pl_module, batch, batch_idx, self._listened, layers)
+        self._note(trainer, pl_module, self._listened, layers, self._needed)
         if sum_over_ranks(trainer, len(unfit)):
             self._deaf = True
             why = next((f": {path} was called {how}" for path, how in unfit.items()), "")
@@ -313,13 +316,14 @@ class GradientSNRMonitor(Callback):
         self._listener = None
 
     def _note(
-        self, trainer: Any, module: Any, batch: Any, batch_idx: int, step: int, layers: list[LayerSummary]
+        self, trainer: Any, module: Any, step: int, layers: list[LayerSummary], shots: dict[str, float] | None
     ) -> None:
-        shots = self._shots(trainer, module, batch, batch_idx) if self.shots_to_resolve else None
         if any(layer.n_samples for layer in layers):
             self._record(trainer, module, Measurement(step, tuple(layers)), shots)
 
-    def _shots(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> dict[str, float]:
+    def _shots(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> dict[str, float] | None:
+        if not self.shots_to_resolve:
+            return None
         from torchbp.callbacks.mechanics.investigation import needed_shots
 
         try:

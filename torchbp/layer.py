@@ -14,7 +14,7 @@ from torchbp.backends.base import COMPLEX, check_capacity, full_precision, per_s
 from torchbp.backends.inputs import check_features, check_state
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShiftRecord, ShotMeter, Shots, measures
-from torchbp.backends.streams import birthplace, here, part
+from torchbp.backends.streams import FIRST, birthplace, here, part
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
@@ -221,15 +221,16 @@ class QuantumLayer(Translated):
         """Draw outcomes from a saved state on, that of rank 0; others get streams of their own from it."""
         self._shot_generator.set_state(state)
         self._drawn_at = here()
-        if self._drawn_at[0]:
+        if self._drawn_at not in (FIRST, birthplace()):
             part(self._shot_generator, self._drawn_at)
 
     def _part(self) -> None:
-        if (place := here()) != self._drawn_at:
-            self._drawn_at = place
-            for generator in (self._shot_generator, self._backend_generator):
-                if generator is not None:
-                    part(generator, place)
+        if (place := here()) == self._drawn_at:
+            return
+        self._drawn_at = place
+        for generator in (self._shot_generator, self._backend_generator):
+            if generator is not None and place != FIRST:
+                part(generator, place)
 
     @contextmanager
     def shots_at(self, shots: int | None) -> Iterator[None]:

@@ -32,6 +32,8 @@ class Scripted(PlateauDetector):
         self._scale = 1.0
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._drives_monitor:
+            self.monitor.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         last = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if last and (found := self.script.get(self.monitor.steps - 1)) is not None:
             self._tell(trainer, found)

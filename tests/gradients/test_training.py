@@ -190,3 +190,12 @@ def test_nothing_is_left_after_an_exception():
     with pytest.raises(ZeroDivisionError):
         fit(model, [GradientSNRMonitor(every_n_steps=1)])
     assert model.quantum.shift_listener is None
+
+
+def test_a_gradient_that_comes_by_another_way():
+    """Through the weights themselves. Oracle: the monitor says so, and measures from micro-batches from then on."""
+    model, monitor = Hybrid(), GradientSNRMonitor(every_n_steps=1, n_microbatches=2)
+    model.training_step = lambda batch, batch_idx: model.quantum.weights.sum() + model.quantum(batch[0]).detach().sum()
+    fit(model, [monitor], max_epochs=1)
+    assert [m.step for m in monitor.history] == [1, 2, 3, 4, 5]
+    assert {layer.source for m in monitor.history for layer in m.layers} == {"microbatch"}

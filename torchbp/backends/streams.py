@@ -11,22 +11,23 @@ import multiprocessing
 import torch
 from torch import distributed
 
-Place = tuple[int, str]
-"""Rank among the processes of a distributed run, 0 without one; and the name of the process."""
+FIRST = "rank 0"
+"""The process whose stream is the one that the generator was seeded with."""
 
 
-def here() -> Place:
-    """Where this is executed."""
-    grouped = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_rank() if grouped else 0, multiprocessing.current_process().name
+def here() -> str:
+    """The rank among the processes of a distributed run; without one, the name of the process."""
+    if distributed.is_available() and distributed.is_initialized():
+        return f"rank {distributed.get_rank()}"
+    return birthplace()
 
 
-def birthplace() -> Place:
-    """Where a generator was made that has drawn nothing yet: on what rank does not count, ranks seed alike."""
-    return 0, here()[1]
+def birthplace() -> str:
+    """Where a generator is made: ranks seed theirs alike, so which of them it is does not count."""
+    return multiprocessing.current_process().name
 
 
-def part(generator: torch.Generator, place: Place) -> None:
+def part(generator: torch.Generator, place: str) -> None:
     """Give the generator a stream of this place's own, by its present state: the same one whenever that is the same."""
-    digest = hashlib.sha256(generator.get_state().cpu().numpy().tobytes() + repr(place).encode()).digest()
+    digest = hashlib.sha256(generator.get_state().cpu().numpy().tobytes() + place.encode()).digest()
     generator.manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -70,6 +70,9 @@ class ShiftListener:
             size: its number of samples, None where that is not known.
             scale: factor of the loss that is no part of it, as a gradient scaler's.
         """
+        for path, layer in self.layers.items():
+            if path not in self._heard and any(p.grad is not None for p in layer.parameters()):
+                self.unfit[path] = "by other ways than its parameter-shift rule"
         for path, (shares, variance, shots) in self._heard.items():
             rows = len(shares)
             if rows > 1 and rows != size:
