@@ -232,6 +232,17 @@ class QuantumLayer(Translated):
             if generator is not None and place != FIRST:
                 part(generator, place)
 
+    @property
+    def sampler(self) -> Sampler:
+        """What measuring the circuit takes, planned once."""
+        if self._sampler is None:
+            self._sampler = Sampler(self.circuit, self.observables)
+        return self._sampler
+
+    def count_shots(self, shots: int) -> None:
+        """These were spent on this layer's circuits by somebody else."""
+        self._meter.used += shots
+
     @contextmanager
     def shots_at(self, shots: int | None) -> Iterator[None]:
         """Within the block the layer measures with this many shots."""
@@ -287,9 +298,7 @@ class QuantumLayer(Translated):
         self._part()
         if self.shots is None or measures(self.backend):
             return self.backend.expectations(self.circuit, self.observables, x, weights, start)
-        if self._sampler is None:
-            self._sampler = Sampler(self.circuit, self.observables)
-        return self._sampler.expectations(
+        return self.sampler.expectations(
             self.backend,
             x,
             weights,

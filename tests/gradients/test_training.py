@@ -192,6 +192,7 @@ def test_nothing_is_left_after_an_exception():
     assert model.quantum.shift_listener is None
 
 
+@pytest.mark.filterwarnings("ignore:GradientSNRMonitor got no finite gradient")
 def test_a_gradient_that_comes_by_another_way():
     """Through the weights themselves. Oracle: the monitor says so, and measures from micro-batches from then on."""
     model, monitor = Hybrid(), GradientSNRMonitor(every_n_steps=1, n_microbatches=2)

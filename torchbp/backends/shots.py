@@ -169,6 +169,10 @@ class Sampler:
         """(B, S): the angle of every rotation of the circuit."""
         return self._of_weights(weights) + self._of_features(x)
 
+    def states(self, backend: Backend, angles: Tensor, start: Tensor | None) -> Tensor:
+        """States of N circuits (N, 2^n) from the angles (N, S) of their rotations, exact."""
+        return self._alike.states(backend, angles, start)
+
     def outcome_probabilities(self, backend: Backend, angles: Tensor, start: Tensor | None) -> Iterator[list[Tensor]]:
         """For chunks of N circuits, the distributions (n, 2^m) of each measurement group's outcomes, float64."""
         noisy = backend if isinstance(backend, NoisyBackend) else None
@@ -191,7 +195,7 @@ class Sampler:
             alike = (at.shape, at.dtype, at.device) == (angles.shape, angles.dtype, angles.device)
             if repeatable and kept is backend and alike and torch.equal(at, angles):
                 return distributions
-        states = self._alike.states(backend, angles, start)
+        states = self.states(backend, angles, start)
         found = [_distribution(states, self.circuit.n_wires, group) for group in self.grouping.groups]
         if repeatable and sum(p.numel() for p in found) <= _KEPT:
             self._latest = [(backend, angles.clone(), found), *self._latest[:1]]  # of a forward and of a backward
