@@ -31,8 +31,8 @@ NAMES = {
         HybridClassifier HybridModule HybridRegressor QAOA VQE
     """,
     "torchbp.optim": """
-        AskTell CMAES CMAProposer GradientFreeOptimizer propose Proposer PROPOSERS Rotosolve RotosolveProposer
-        SPSA SPSAProposer
+        AskTell CMAES CMAProposer fubini_study GradientFreeOptimizer propose Proposer PROPOSERS QNSPSA
+        QuantumNaturalGradient Rotosolve RotosolveProposer SPSA SPSAProposer
     """,
     "torchbp.trainability": """
         Curvatures curvatures entanglement_entropy EntanglementEntropy entangling_capability

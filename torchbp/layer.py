@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ from torchbp.backends import Backend, resolve_with_noise
 from torchbp.backends.base import COMPLEX, check_capacity, full_precision, per_sample_gradients
 from torchbp.backends.inputs import check_features, check_state
 from torchbp.backends.noise import NoiseModel
-from torchbp.backends.shots import Sampler, ShotMeter, Shots, measures
+from torchbp.backends.shots import Sampler, ShiftRecord, ShotMeter, Shots, measures
+from torchbp.backends.streams import FIRST, birthplace, here, part
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
@@ -46,6 +47,7 @@ class QuantumLayer(Translated):
 
     Attributes:
         shots: may be set at any time; `with layer.exact():` and `with layer.shots_at(S):` set it for a while.
+        shift_listener: hears what backward passes with finite shots have measured, see `torchbp.gradients.training`.
 
     Raises:
         CircuitError: the circuit has no gates, or an observable acts on a wire it does not have.
@@ -82,7 +84,8 @@ class QuantumLayer(Translated):
         self.observables = as_observables(measured, circuit.n_wires)
         self._pure, self.backend, self.noise = resolve_with_noise(backend, noise)
         # An attribute of the module, where those who restore random states look for generators.
-        self.backend_generator = getattr(self.backend, "generator", None)
+        self._backend_generator = getattr(self.backend, "generator", None)
+        self._drawn_at = birthplace()
         if not measures(self.backend):
             check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
         weights = initialize(init, circuit, generator)
@@ -93,8 +96,9 @@ class QuantumLayer(Translated):
         if shots is not None or not measures(self.backend):
             self.shots = shots
         seed = torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu")
-        self.shot_generator = torch.Generator().manual_seed(int(seed))
+        self._shot_generator = torch.Generator().manual_seed(int(seed))
         self._meter = ShotMeter()
+        self.shift_listener: Callable[[Sampler, ShiftRecord], None] | None = None
         self._sampler: Sampler | None = None
 
     # One opaque call in a compiled model.
@@ -201,6 +205,44 @@ class QuantumLayer(Translated):
         """
         return self._meter.used + int(getattr(self.backend, "shots_used", 0))
 
+    @property
+    def shot_generator(self) -> torch.Generator:
+        """Source of the outcomes; on ranks of a distributed run and in forked workers a stream of their own."""
+        self._part()
+        return self._shot_generator
+
+    @property
+    def backend_generator(self) -> torch.Generator | None:
+        """The backend's own source of random numbers, such as the errors of trajectories; None if it has none."""
+        self._part()
+        return self._backend_generator
+
+    def resume_shots(self, state: Tensor) -> None:
+        """Draw outcomes from a saved state on, that of rank 0; others get streams of their own from it."""
+        self._shot_generator.set_state(state)
+        self._drawn_at = here()
+        if self._drawn_at not in (FIRST, birthplace()):
+            part(self._shot_generator, self._drawn_at)
+
+    def _part(self) -> None:
+        if (place := here()) == self._drawn_at:
+            return
+        self._drawn_at = place
+        for generator in (self._shot_generator, self._backend_generator):
+            if generator is not None and place != FIRST:
+                part(generator, place)
+
+    @property
+    def sampler(self) -> Sampler:
+        """What measuring the circuit takes, planned once."""
+        if self._sampler is None:
+            self._sampler = Sampler(self.circuit, self.observables)
+        return self._sampler
+
+    def count_shots(self, shots: int) -> None:
+        """These were spent on this layer's circuits by somebody else."""
+        self._meter.used += shots
+
     @contextmanager
     def shots_at(self, shots: int | None) -> Iterator[None]:
         """Within the block the layer measures with this many shots."""
@@ -235,7 +277,7 @@ class QuantumLayer(Translated):
         self._meter.used += (
             before - self.shots_used
         )  # what others spent stays counted, what this one did before does not
-        self.backend_generator = getattr(self.backend, "generator", None)
+        self._backend_generator = getattr(self.backend, "generator", None)
         if shots is not None or not measures(self.backend):
             self.shots = shots
         return self
@@ -253,12 +295,15 @@ class QuantumLayer(Translated):
         return f"{self.circuit}, observables={len(self.observables)}, backend={self.backend.name!r}{shots}"
 
     def _expectations(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:
+        self._part()
         if self.shots is None or measures(self.backend):
             return self.backend.expectations(self.circuit, self.observables, x, weights, start)
-        if self._sampler is None:
-            self._sampler = Sampler(self.circuit, self.observables)
-        return self._sampler.expectations(
-            self.backend, x, weights, start, Shots(self.shots, self.shot_generator, self._meter)
+        return self.sampler.expectations(
+            self.backend,
+            x,
+            weights,
+            start,
+            Shots(self.shots, self.shot_generator, self._meter, self.shift_listener),
         )
 
     def _states(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:

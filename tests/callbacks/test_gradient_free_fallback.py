@@ -192,13 +192,14 @@ def test_layers_that_the_user_froze_stay() -> None:
 
 def test_a_verdict_starts_it() -> None:
     """On a model that is stuck, since it has a learning rate of 0; the search has none."""
-    fallback = GradientFreeFallback(eager(), answers=list(Verdict), max_evaluations=40)
-    trainer = trainer_of(pl, [fallback], max_epochs=8)
+    fallback = GradientFreeFallback(eager(), answers=list(Verdict), max_evaluations=200)
+    trainer = trainer_of(pl, [fallback], max_epochs=16)
     module = simple(pl, lr=0.0)
     before = [p.detach().clone() for p in module.parameters()]
     trainer.fit(module, plateau_loader())
-    assert kinds(fallback)[0] == "fallback"
+    assert kinds(fallback) == ["fallback", "gradients", "kept"]
     assert fallback.events[0].data["verdict"] is not None
+    assert fallback.events[2].data["high"] < 0
     assert any(not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
 
 

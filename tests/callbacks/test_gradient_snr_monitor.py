@@ -17,7 +17,7 @@ from torch import nn
 
 from torchbp._torchquantum import tq
 from torchbp.callbacks import GradientSNRMonitor
-from torchbp.callbacks.gradient_snr_monitor import picture_due
+from torchbp.callbacks.records.pictures import picture_due
 from torchbp.errors import InputError, TorchBPError
 from torchbp.gradients.groups import find_groups
 from torchbp.gradients.microbatch import microbatch_gradients, n_parts, split_batch

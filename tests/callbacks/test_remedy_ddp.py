@@ -41,7 +41,7 @@ def run():
     ladder = [
         AdaptiveShots(max_shots=40),
         InitializationReset(candidates=4, trial=4, warmup=2),
-        LayerwiseTraining(schedule=1),
+        LayerwiseTraining(schedule=1, trial=4),
         GradientFreeFallback(method="cma", max_evaluations=40),
         PlateauStopping(),
     ]
