@@ -389,6 +389,11 @@ class GradientSNRMonitor(Callback):
         self._warned.add(occasion)
 
 
+def _on_parts(source: SourceName | Literal["training"]) -> SourceName:
+    """Where the training itself tells nothing."""
+    return "auto" if source == "training" else source
+
+
 def _no_quantum_layer(module: nn.Module) -> str:
     seen = Counter(type(m).__name__ for m in module.modules() if next(m.parameters(recurse=False), None) is not None)
     listed = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in seen.items())

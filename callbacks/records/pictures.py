@@ -8,8 +8,3 @@ def picture_due(epoch: int, max_epochs: int | None) -> bool:
     if max_epochs is None or max_epochs < 1:
         return epoch > 0 and epoch & (epoch - 1) == 0
     return epoch > 0 and (epoch % -(-max_epochs // 10) == 0 or epoch == max_epochs)
-
-
-def _on_parts(source: SourceName | Literal[training]) -> SourceName:
-    """Where the training itself tells nothing."""
-    return "auto" if source == "training" else source
