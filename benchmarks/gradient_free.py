@@ -4,10 +4,10 @@
     python benchmarks/gradient_free.py --seeds 2    a quick look
 
 Adam and the natural gradient take their gradient by the parameter-shift rule from as many shots per circuit as the
-searches take for a loss; they and QNSPSA at the best of three learning rates for each task, chosen on seeds that are not
-reported. The searches run with their defaults. The metric of the natural gradient comes from exact states and counts for
-no shots, which a machine could not do; QNSPSA's fidelities count. Every arm stops at the same number of shots. Reported is the exact energy at the end over the ground energy:
-median and range over seeds.
+searches take for a loss; they and QNSPSA at the best of three learning rates for each task, chosen on seeds that are
+not reported. The searches run with their defaults. The metric of the natural gradient comes from exact states and
+counts for no shots, which no machine can do; the fidelities of QNSPSA count. Every arm stops at the same number of
+shots. Reported is the exact energy at the end over the ground energy: median and range over seeds.
 """
 
 from __future__ import annotations
