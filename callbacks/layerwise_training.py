@@ -263,7 +263,7 @@ def _mask(layer: QuantumLayer, wanted: Callable[[int], bool]) -> Tensor:
 
 def _places(module: Any) -> dict[str, int]:
     """The number of each circuit layer in its circuit, by the name the monitor gives it."""
-    found = {}
+    found: dict[str, int] = {}
     for path, layer in quantum_layers(module).items():
         found |= {name: k for k, name in enumerate(layer_names(path, layer))}
     return found

@@ -78,7 +78,12 @@ class OnTrial(Remedy):
         kept = agreed(trainer, good)
         if not kept:
             trial.take_back(trainer, module)
-        numbers = {"loss_before": found.before, "loss_after": found.after, "low": found.low, "high": found.high}
+        numbers: dict[str, Any] = {
+            "loss_before": found.before,
+            "loss_after": found.after,
+            "low": found.low,
+            "high": found.high,
+        }
         numbers |= {"pairs": found.n, "level": LEVEL, "verdict": trial.verdict, "since": trial.step}
         why = str(found) if found.n else "there was no loss to judge it by"
         text = f"{what} of step {trial.step} is {'kept' if kept else 'taken back'}: {why}."

@@ -126,7 +126,7 @@ def test_probes_and_validation_count_and_are_kept_back():
         budget = ShotBudget(total)
         trainer = L.Trainer(
             max_epochs=20,
-            callbacks=[GradientSNRMonitor(3, 2), budget],
+            callbacks=[GradientSNRMonitor(3, 2, source="microbatch"), budget],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -238,7 +238,8 @@ class Sampler:
             parts.append(torch.stack([c @ v for c, v in zip(counts, values, strict=True)]).sum(0) / shots.number)
             if cotangent is not None:
                 own = cotangent[done : done + len(parts[-1])].double()
-                spreads.append(sum(_variance(c, own @ v.T, shots.number) for c, v in zip(counts, values, strict=True)))
+                each = [_variance(c, own @ v.T, shots.number) for c, v in zip(counts, values, strict=True)]
+                spreads.append(torch.stack(each).sum(0))
             done += len(parts[-1])
         shots.meter.used += shots.number * len(angles) * len(self.grouping.groups)
         spread = None if cotangent is None else torch.cat(spreads).to(angles.dtype)
