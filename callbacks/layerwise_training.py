@@ -147,7 +147,8 @@ class LayerwiseTraining(OnTrial):
                 self._enter(trainer, module, following)
         if self._trial is not None and self.pair_due(self.trial_steps):
             self.take_pair(trainer, module, batch, batch_idx)
-        if self._trial is not None and not self.growing and self.step - self._whole >= self.trial_steps:
+        whole_since = self.step if self.growing else self._whole
+        if self.is_over(trainer, whole_since, self.trial_steps):
             self.conclude(trainer, module)
             self.detector.restart()
 

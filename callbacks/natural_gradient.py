@@ -106,7 +106,7 @@ class NaturalGradient(OnTrial):
             return
         if self.pair_due(self.trial_steps):
             self.take_pair(trainer, module, batch, batch_idx)
-        if self.step - self._trial.step >= self.trial_steps:
+        if self.is_over(trainer, self._trial.step, self.trial_steps):
             self.conclude(trainer, module)
             self.detector.restart()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -62,6 +63,14 @@ class OnTrial(Remedy):
         """Whether the trial need not go on."""
         assert self._trial is not None
         return agreed(trainer, self._trial.comparison(EARLY).decision is Decision.WORSE)
+
+    def is_over(self, trainer: Any, since: int, steps: int) -> bool:
+        """Whether to settle now: so many steps after that one, or at once where the loss is lost and was not before."""
+        trial = self._trial
+        if trial is None:
+            return False
+        lost = bool(trial.after) and not math.isfinite(trial.after[-1]) and math.isfinite(trial.before[-1])
+        return agreed(trainer, lost or self.step - since >= steps)
 
     def settle(self, trainer: Any, module: Any, what: str, *, doubt_keeps: bool = False) -> bool:
         """Judge, and go back where it was no good; whether the change is kept.

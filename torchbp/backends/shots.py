@@ -44,10 +44,12 @@ class ShiftRecord:
         variance: (B, S) of these by their shots, estimated from the outcomes: with R terms (c, d) of the shift rule
             sum_r c_r^2 s_r^2 / S, where s_r^2 is the unbiased variance of sum_m dL/dy_m O_m over the S shots of the
             shifted circuit. NaN for a single shot. The noise of the forward pass in dL/dy is not in it.
+        shots: for each circuit and measurement group.
     """
 
     gradient: Tensor
     variance: Tensor
+    shots: int
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,7 @@ class _Sampled(torch.autograd.Function):
             if ctx.shots.listener is not None and spread is not None:
                 noise = (spread.view(slopes.shape) * shifted.coefficients[:, None].square()).T
                 variance = torch.zeros_like(angles).index_add_(1, shifted.slots, noise)
-                ctx.shots.listener(ctx.sampler, ShiftRecord(gradient.detach().clone(), variance))
+                ctx.shots.listener(ctx.sampler, ShiftRecord(gradient.detach().clone(), variance, ctx.shots.number))
         return gradient, None, None, None, None, None
 
 
