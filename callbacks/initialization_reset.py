@@ -160,7 +160,7 @@ class InitializationReset(OnTrial):
                 self._unhook()
         if self.pair_due(self.trial_steps):
             self.take_pair(trainer, module, batch, batch_idx)
-        if self.step - self._trial.step >= self.trial_steps:
+        if self.is_over(trainer, self._trial.step, self.trial_steps):
             self._judge(trainer, module)
             self.detector.restart()
 

@@ -147,7 +147,8 @@ class LayerwiseTraining(OnTrial):
                 self._enter(trainer, module, following)
         if self._trial is not None and self.pair_due(self.trial_steps):
             self.take_pair(trainer, module, batch, batch_idx)
-        if self._trial is not None and not self.growing and self.step - self._whole >= self.trial_steps:
+        whole_since = self.step if self.growing else self._whole
+        if self.is_over(trainer, whole_since, self.trial_steps):
             self.conclude(trainer, module)
             self.detector.restart()
 
@@ -264,7 +265,7 @@ def _mask(layer: QuantumLayer, wanted: Callable[[int], bool]) -> Tensor:
 
 def _places(module: Any) -> dict[str, int]:
     """The number of each circuit layer in its circuit, by the name the monitor gives it."""
-    found = {}
+    found: dict[str, int] = {}
     for path, layer in quantum_layers(module).items():
         found |= {name: k for k, name in enumerate(layer_names(path, layer))}
     return found

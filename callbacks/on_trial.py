@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -62,6 +63,14 @@ class OnTrial(Remedy):
         assert self._trial is not None
         return agreed(trainer, self._trial.comparison(EARLY).decision is Decision.WORSE)
 
+    def is_over(self, trainer: Any, since: int, steps: int) -> bool:
+        """Whether to settle now: so many steps after that one, or at once where the loss is lost and was not before."""
+        trial = self._trial
+        if trial is None:
+            return False
+        lost = bool(trial.after) and not math.isfinite(trial.after[-1]) and math.isfinite(trial.before[-1])
+        return agreed(trainer, lost or self.step - since >= steps)
+
     def settle(self, trainer: Any, module: Any, what: str, *, doubt_keeps: bool = False) -> bool:
         """Judge, and go back where it was no good; whether the change is kept.
 
@@ -77,7 +86,12 @@ class OnTrial(Remedy):
         kept = agreed(trainer, good)
         if not kept:
             trial.take_back(trainer, module)
-        numbers = {"loss_before": found.before, "loss_after": found.after, "low": found.low, "high": found.high}
+        numbers: dict[str, Any] = {
+            "loss_before": found.before,
+            "loss_after": found.after,
+            "low": found.low,
+            "high": found.high,
+        }
         numbers |= {"pairs": found.n, "level": LEVEL, "verdict": trial.verdict, "since": trial.step}
         why = str(found) if found.n else "there was no loss to judge it by"
         text = f"{what} of step {trial.step} is {'kept' if kept else 'taken back'}: {why}."

@@ -60,6 +60,7 @@ FLOORS = {
             "gradient_free_fallback",
             "initialization_reset",
             "layerwise_training",
+            "natural_gradient",
             "plateau_stopping",
         },
         {"plateau_guard"},

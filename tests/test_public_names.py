@@ -14,7 +14,7 @@ NAMES = {
     """,
     "torchbp.callbacks": """
         AdaptiveShots GradientFreeFallback GradientSNRMonitor InitializationReset LayerwiseTraining
-        PlateauDetector PlateauGuard PlateauStopping Remedy ShotBudget ShotLedger
+        NaturalGradient OnTrial PlateauDetector PlateauGuard PlateauStopping Remedy ShotBudget ShotLedger
     """,
     "torchbp.circuits": """
         alternating_layered amplitude_encoding angle_encoding Circuit constant feature gate GATES global_z h2

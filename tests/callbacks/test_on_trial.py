@@ -163,6 +163,28 @@ def test_a_search_goes_back(said):
     assert all(torch.equal(a, b) for a, b in zip(everything(model, trainer), seen[0], strict=True))
 
 
+def test_a_loss_that_is_lost_is_taken_back_at_once():
+    """A reset to where the loss is NaN. Oracle: the weights before it; a step later, in a trial of forty."""
+    model = Two()
+    remedy = InitializationReset(Scripted({3: PLATEAU}), candidates=1, trial=40, warmup=0, answers=[PLATEAU])
+    remedy.strategies = [lambda circuit, generator: torch.full((circuit.n_weights,), 9.0)]
+    ends: list[Tensor] = []
+
+    class Tape(L.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            ends.append(pl_module.stuck.weights.detach().clone())
+
+    def step(batch: Any, batch_idx: int) -> Tensor:
+        gone = torch.where(model.stuck.weights.detach().max() > 8, torch.nan, 1.0)
+        return gone * (model.stuck.weights.square().mean() + model.trained.weights.square().mean())
+
+    model.training_step = step  # type: ignore[method-assign]
+    fit(model, [remedy, Tape()], max_epochs=2)
+    kinds = [(event.step, event.kind) for event in remedy.events]
+    assert kinds == [(4, "reset"), (5, "rollback")]
+    torch.testing.assert_close(ends[5], ends[3] * (1 - 1e-3 * 2 / len(ends[3])))  # a step from where it was
+
+
 def test_pairs_share_batch_and_random_numbers():
     """Finite shots, the same state twice. Oracle: losses are equal, bit for bit, and differ from batch to batch."""
     model, found = Two(shots=5), []

@@ -44,10 +44,12 @@ class ShiftRecord:
         variance: (B, S) of these by their shots, estimated from the outcomes: with R terms (c, d) of the shift rule
             sum_r c_r^2 s_r^2 / S, where s_r^2 is the unbiased variance of sum_m dL/dy_m O_m over the S shots of the
             shifted circuit. NaN for a single shot. The noise of the forward pass in dL/dy is not in it.
+        shots: for each circuit and measurement group.
     """
 
     gradient: Tensor
     variance: Tensor
+    shots: int
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,8 @@ class Sampler:
             parts.append(torch.stack([c @ v for c, v in zip(counts, values, strict=True)]).sum(0) / shots.number)
             if cotangent is not None:
                 own = cotangent[done : done + len(parts[-1])].double()
-                spreads.append(sum(_variance(c, own @ v.T, shots.number) for c, v in zip(counts, values, strict=True)))
+                each = [_variance(c, own @ v.T, shots.number) for c, v in zip(counts, values, strict=True)]
+                spreads.append(torch.stack(each).sum(0))
             done += len(parts[-1])
         shots.meter.used += shots.number * len(angles) * len(self.grouping.groups)
         spread = None if cotangent is None else torch.cat(spreads).to(angles.dtype)
@@ -278,7 +281,7 @@ class _Sampled(torch.autograd.Function):
             if ctx.shots.listener is not None and spread is not None:
                 noise = (spread.view(slopes.shape) * shifted.coefficients[:, None].square()).T
                 variance = torch.zeros_like(angles).index_add_(1, shifted.slots, noise)
-                ctx.shots.listener(ctx.sampler, ShiftRecord(gradient.detach().clone(), variance))
+                ctx.shots.listener(ctx.sampler, ShiftRecord(gradient.detach().clone(), variance, ctx.shots.number))
         return gradient, None, None, None, None, None
 
 

@@ -112,7 +112,7 @@ class ShiftListener:
             shares, variance = shares + before[0], variance + before[1]
         elif before is not None:
             self.unfit[path] = f"with {len(before[0])} rows and with {len(shares)}"
-        self._heard[path] = shares, variance, self.layers[path].shots or 0
+        self._heard[path] = shares, variance, record.shots
 
 
 def fits(layers: Mapping[str, QuantumLayer]) -> bool:

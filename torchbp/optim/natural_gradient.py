@@ -59,7 +59,7 @@ class QuantumNaturalGradient(torch.optim.Optimizer):
         ]
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step, by the gradients there are.
 
         Args:

@@ -48,7 +48,7 @@ class Trial:
             return 0
         every = QuantumWeights.of(module)
         spent = every.shots_used
-        states = [lambda: None, partial(self.snapshot.write, module)]
+        states = [_stay, partial(self.snapshot.write, module)]
         after, before = losses_of(trainer, module, states, batch, batch_idx, seed=seed, loss_fn=loss_fn)
         spent = every.shots_used - spent
         excuse(trainer, spent)
@@ -73,6 +73,10 @@ class Trial:
         """What `state_dict` saved."""
         snapshot = Snapshot.from_state_dict(state["snapshot"])
         return cls(**state | {"groups": tuple(state["groups"]), "snapshot": snapshot})
+
+
+def _stay() -> None:
+    """The present state."""
 
 
 def _affordable(trainer: Any, module: Any, batch: Any, batch_idx: int, loss_fn: LossFunction | None) -> bool:
