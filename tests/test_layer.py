@@ -64,6 +64,50 @@ def test_states_and_initial_state() -> None:
     torch.testing.assert_close(layer(x, start[0]), layer(x, start[:1].expand(2, -1)))
 
 
+@pytest.mark.parametrize("leading", [(), (1,), (2, 3), (2, 1, 3), (0, 3), (2, 0)])
+def test_any_leading_dimensions(leading: tuple[int, ...]) -> None:
+    """Oracle: the same samples as one batch, their values, states and gradients."""
+    layer = make().double()
+    x = torch.rand(*leading, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
+    rows = x.detach().reshape(-1, 3).requires_grad_()
+    start = torch.randn(*leading, 8, dtype=torch.complex128, generator=torch.Generator().manual_seed(2))
+    start = start / start.norm(dim=-1, keepdim=True)
+    wanted = layer(rows, start.reshape(-1, 8))
+    y = layer(x, start)
+    assert y.shape == (*leading, 3)
+    torch.testing.assert_close(y.reshape(-1, 3), wanted)
+    one, two = (
+        torch.autograd.grad(v.sin().sum(), [i, layer.weights], materialize_grads=True)
+        for v, i in ((y, x), (wanted, rows))
+    )
+    torch.testing.assert_close(one[0].reshape(-1, 3), two[0])
+    torch.testing.assert_close(one[1], two[1])
+    assert layer.states(x).shape == (*leading, 8)
+    slopes = layer.per_sample_gradients(x, y.detach())
+    assert slopes.shape == (*leading, layer.circuit.n_weights)
+    torch.testing.assert_close(slopes.reshape(-1, slopes.shape[-1]), layer.per_sample_gradients(rows, wanted.detach()))
+
+
+def test_leading_dimensions_of_states_alone() -> None:
+    """A circuit without features runs once for each given state."""
+    layer = QuantumLayer(hardware_efficient(2, 1))
+    start = torch.eye(4)[:3].expand(2, 3, 4)
+    y = layer(initial_state=start)
+    assert y.shape == (2, 3, 2)
+    torch.testing.assert_close(y[1, 2], layer(initial_state=start[1, 2])[0])
+
+
+@pytest.mark.parametrize(("scale", "said"), [(2.0, "2 for sample 1"), (0.0, "0 for sample 1"), (float("nan"), "nan")])
+def test_states_of_another_norm_are_refused(scale: float, said: str) -> None:
+    """They would scale the expectation values by the square of it."""
+    start = torch.eye(8)[:2]
+    start[1] *= scale
+    with pytest.raises(InputError, match=f"A state has norm 1, initial_state has norm {said}.*divide it by"):
+        make()(features(2), start)
+    with pytest.raises(InputError, match=r"norm 1, initial_state has norm 2\.828: divide"):
+        make()(features(2), torch.ones(8))
+
+
 def test_circuit_without_features_needs_no_x() -> None:
     """A variational energy: <Z> after RX(t) is cos t."""
     circuit = Circuit(1).append("rx", 0, weight())
@@ -125,6 +169,9 @@ def test_state_on_a_quantum_device() -> None:
     device = QuantumDevice(n_wires=3, bsz=4)
     layer.evolve(device, x)
     torch.testing.assert_close(tq.MeasureAll(tq.PauliZ)(device), layer(x))
+    alone = QuantumDevice(n_wires=3)
+    layer.evolve(alone, x[0])
+    torch.testing.assert_close(tq.MeasureAll(tq.PauliZ)(alone)[0], layer(x)[0])
 
 
 def test_evolve_goes_on_from_the_devices_state() -> None:
@@ -163,11 +210,13 @@ def test_weight_groups_partition_the_weights() -> None:
     [
         (None, r"needs a tensor of features of shape \(batch, 3\), got nothing"),
         ([[0.0, 0.0, 0.0]], "needs a tensor of features .* got list"),
-        (torch.zeros(4, 2), r"reads 3 features: x must have shape \(batch, 3\), got \(4, 2\)"),
-        (torch.zeros(3), r"must have shape \(batch, 3\), got \(3,\)"),
+        (torch.zeros(4, 2), r"reads 3 features: x must have shape \(batch, 3\) or \(\.\.\., 3\), got \(4, 2\)"),
+        (torch.tensor(0.0), r"must have shape \(batch, 3\) or \(\.\.\., 3\), got \(\)"),
         (torch.zeros(2, 3, dtype=torch.complex64), "real numbers, got a complex tensor"),
         (torch.tensor([[0, 0, 0], [0, float("nan"), 0]]), "NaN or infinity, first at sample 1, feature 1"),
         (torch.full((1, 3), float("inf")), "NaN or infinity, first at sample 0, feature 0"),
+        (torch.full((2, 1, 3), float("inf")), "NaN or infinity, first at sample 0, 0, feature 0"),
+        (torch.full((3,), float("inf")), "NaN or infinity, first at feature 0"),
         (torch.zeros(2, 3, device="meta"), "x is on meta, the layer on cpu"),
     ],
 )
@@ -179,10 +228,12 @@ def test_features_that_do_not_fit(x: object, message: str) -> None:
 def test_initial_states_that_do_not_fit() -> None:
     with pytest.raises(InputError, match=r"initial_state must have shape \(batch, 8\) or \(8,\), got \(2, 4\)"):
         make()(features(2), torch.zeros(2, 4))
-    with pytest.raises(InputError, match="initial_state holds 3 states for a batch of 2"):
-        make()(features(2), torch.zeros(3, 8))
+    with pytest.raises(InputError, match=r"initial_state must have shape .* got list"):
+        make()(features(2), [1.0] + 7 * [0.0])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"holds 3 states of shape \(3,\) for samples of shape \(2,\): give one for"):
+        make()(features(2), torch.eye(8)[:3])
     with pytest.raises(InputError, match="encodes amplitudes itself"):
-        QuantumLayer(amplitude_encoding(1))(torch.ones(1, 2), torch.ones(2))
+        QuantumLayer(amplitude_encoding(1))(torch.ones(1, 2), torch.eye(2)[0])
     with pytest.raises(InputError, match="circuit has 3 wires, the QuantumDevice 2"):
         make().evolve(QuantumDevice(n_wires=2), features(1))
 

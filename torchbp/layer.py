@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchbp._torchquantum import QuantumModule
 from torchbp.backends import Backend, resolve_with_noise
 from torchbp.backends.base import COMPLEX, check_capacity, full_precision, per_sample_gradients
-from torchbp.backends.inputs import check_features, check_state
+from torchbp.backends.inputs import check_features, check_state, start_for_each
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShotMeter, Shots, measures
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
@@ -158,6 +158,11 @@ class QuantumLayer(QuantumModule):
         """The trainable angles (P,), in radians: a parameter, or put together from those of a TorchQuantum module."""
         return cast(Tensor, super().__getattr__("weights")) if self._shared is None else self._shared()
 
+    @property
+    def n_features(self) -> int:
+        """The columns that `x` has; the circuit of a translated module may read fewer of them."""
+        return self._n_features
+
     @contextmanager
     def weights_at(self, weights: Tensor) -> Iterator[None]:
         """Within the block the layer has these weights (P,); then its own again, as they were.
@@ -180,63 +185,66 @@ class QuantumLayer(QuantumModule):
         """Expectation values of every observable for every sample.
 
         Args:
-            x: features (B, F), with F the circuit's number of features; may be left out where F is 0, and the
-                batch is then 1. Real, finite; converted to the dtype of the weights.
-            initial_state: amplitudes (B, 2^n) or (2^n,) to start from instead of |0...0>.
+            x: features (..., F), with F the circuit's number of features: a batch (B, F), sequences (B, T, F), or one
+                sample (F,). May be left out where F is 0, and the batch is then (1,). Real, finite; converted to the
+                dtype of the weights.
+            initial_state: amplitudes to start from instead of |0...0>, of norm 1: (..., 2^n) with the leading
+                dimensions of `x`, or (2^n,) for all.
 
         Returns:
-            (B, M) in the dtype of the weights, which mixed precision around the layer does not change.
+            (..., M) in the dtype of the weights, which mixed precision around the layer does not change.
 
         Raises:
             InputError: shape, type, device or values of an argument do not fit.
             CapacityError: the states of this batch would not fit into memory.
         """
-        x, start, weights = self._check(x, initial_state)
+        x, start, weights, leading = self._check(x, initial_state)
         with full_precision(x.device):
             if len(x) == 0:
-                return self._expectations(*_one_sample(x, start), weights)[:0]
-            return self._expectations(x, start, weights)
+                return _shaped(self._expectations(*_one_sample(x, start), weights)[:0], leading)
+            return _shaped(self._expectations(x, start, weights), leading)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def states(self, x: Tensor | None = None, initial_state: Tensor | None = None) -> Tensor:
-        """Final state vectors (B, 2^n), complex, wire 0 most significant. Arguments as in `forward`."""
-        x, start, weights = self._check(x, initial_state)
+        """Final state vectors (..., 2^n), complex, wire 0 most significant. Arguments as in `forward`."""
+        x, start, weights, leading = self._check(x, initial_state)
         with full_precision(x.device):
             if len(x) == 0:
-                return self._states(*_one_sample(x, start), weights)[:0]
-            return self._states(x, start, weights)
+                return _shaped(self._states(*_one_sample(x, start), weights)[:0], leading)
+            return _shaped(self._states(x, start, weights), leading)
 
     def per_sample_gradients(self, x: Tensor | None = None, cotangent: Tensor | None = None) -> Tensor:
         """The gradient of every weight for every sample, from exact expectation values, detached.
 
         Args:
             x: features, as in `forward`.
-            cotangent: d(loss)/dy (B, M); ones if left out.
+            cotangent: d(loss)/dy (..., M); ones if left out.
 
         Returns:
-            (B, P): row b is d(sum_m cotangent[b, m] y[b, m]) / d(weights). Its sum over samples is what backward
+            (..., P): row b is d(sum_m cotangent[b, m] y[b, m]) / d(weights). Its sum over samples is what backward
             adds to `weights.grad`.
 
         Raises:
             InputError: x or the cotangent does not fit.
         """
-        x, _, weights = self._check(x, None)
-        shape = len(x), len(self.observables)
+        x, _, weights, leading = self._check(x, None)
+        shape = *leading, len(self.observables)
         if cotangent is None:
             cotangent = x.new_ones(shape)
         if cotangent.shape != shape:
             raise InputError(f"The cotangent must have the output's shape {shape}, got {tuple(cotangent.shape)}.")
         if len(x) == 0:
-            return x.new_empty(0, self.circuit.n_weights)
+            return x.new_empty(*leading, self.circuit.n_weights)
         with full_precision(x.device):
-            return per_sample_gradients(
+            rows = per_sample_gradients(
                 self.backend,
                 self.circuit,
                 self.observables,
                 x.detach(),
                 weights.detach(),
-                cotangent.detach().to(weights),
+                cotangent.detach().reshape(len(x), -1).to(weights),
             )
+            return _shaped(rows, leading)
 
     def evolve(self, q_device: QuantumDevice, x: Tensor | None = None) -> None:
         """Run the circuit on the state of a `torchquantum.QuantumDevice` and leave the result there.
@@ -250,8 +258,8 @@ class QuantumLayer(QuantumModule):
             raise InputError(f"The circuit has {self.n_wires} wires, the QuantumDevice {q_device.n_wires}.")
         start = q_device.get_states_1d()
         if x is not None and len(start) == 1:
-            start = start.expand(len(x), -1)
-        q_device.set_states(self.states(x, start))
+            start = start[0]
+        q_device.set_states(self.states(x, start).reshape(-1, 2**self.n_wires))
 
     @property
     def shots(self) -> int | None:
@@ -347,8 +355,10 @@ class QuantumLayer(QuantumModule):
     def _states(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:
         return self.backend.states(self.circuit, x, weights, start)
 
-    def _check(self, x: Tensor | None, initial_state: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
-        """The features, the states to start from, and the weights."""
+    def _check(
+        self, x: Tensor | None, initial_state: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor, torch.Size]:
+        """The features (B, F), the states to start from, the weights, and the leading dimensions that B stands for."""
         weights, circuit = self.weights, self.circuit
         if self._shared is not None:
             self._shared.check()
@@ -363,16 +373,22 @@ class QuantumLayer(QuantumModule):
             )
         start = None if initial_state is None else check_state(initial_state, circuit, weights)
         if x is None and self._n_features == 0:
-            x = weights.new_empty(1 if start is None else len(start), 0)
+            x = weights.new_empty(*(1,) if start is None or start.ndim == 1 else start.shape[:-1], 0)
         x = check_features(x, self._n_features, weights)
+        leading = x.shape[:-1]
+        if x.ndim != 2:
+            x = x.reshape(leading.numel(), self._n_features)
         x = (x if self._n_features == self._n_read else x[:, : self._n_read]).to(weights.dtype)
-        if start is not None and len(start) != len(x):
-            if len(start) != 1:
-                raise InputError(f"initial_state holds {len(start)} states for a batch of {len(x)} samples.")
-            start = start.expand(len(x), -1)
         if not measures(self.backend):
             check_capacity(circuit.n_wires, len(x), weights.dtype)
-        return x, start, weights
+        if start is not None:
+            start = start_for_each(start, leading)
+        return x, start, weights, leading
+
+
+def _shaped(rows: Tensor, leading: torch.Size) -> Tensor:
+    """(B, ...) with the leading dimensions that B stands for."""
+    return rows if len(leading) == 1 else rows.reshape(*leading, *rows.shape[1:])
 
 
 def _one_sample(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -39,6 +39,14 @@ class Two(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
+class Positions(Two):
+    """A layer at two positions, and for one sample without a batch."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x = batch[0]
+        return self.head(self.one(torch.stack([x, x * x], 1))).mean() + self.one(x[0]).mean()
+
+
 def frozen() -> Model:
     model = Model(shots=50)
     model.core.requires_grad_(False)
@@ -54,6 +62,7 @@ def frozen() -> Model:
         (lambda: Model("manual", shots=50), {}),
         (lambda: Model(shots=50), {"accumulate_grad_batches": 2, "precision": "bf16-mixed"}),
         (Two, {}),
+        (Positions, {}),
     ],
 )
 def test_the_forecast_is_exact_and_free(make, options):

@@ -62,7 +62,7 @@ def shot_noise(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> Shot
         InputError: the shapes do not fit.
     """
     weights = layer.weights.detach()
-    inputs = weights.new_empty(len(cotangent), 0) if x is None else x.detach().to(weights)
+    inputs = weights.new_empty(len(cotangent), 0) if x is None else layer._check(x, None)[0].detach()
     if cotangent.shape != (len(inputs), len(layer.observables)):
         raise InputError(
             f"The cotangent must have shape {(len(inputs), len(layer.observables))}, one value for each output, got "

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from helpers import ReadsFirst
 from torch import Tensor, nn
 
 from torchbp import Circuit, PauliSum, QuantumLayer, weight
@@ -159,6 +160,15 @@ def test_a_model_is_left_as_it_was() -> None:
     assert model.quantum.weights.grad is not None
     expected = float(model.quantum.weights.grad.double().square().mean())
     assert found.start.mean_square == pytest.approx(expected, rel=0.2)  # dead weights are not counted
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_module_that_takes_more_features_than_it_reads(given: bool) -> None:
+    """With a model and its data, and alone."""
+    layer = QuantumLayer.from_torchquantum(ReadsFirst(), example=torch.zeros(1, 3))
+    batches = [(torch.rand(6, 3), torch.tensor([0, 1, 0, 1, 0, 1]))] if given else None
+    found = precheck(nn.Sequential(layer) if given else layer, batches)
+    assert found.start.circuits == circuits_per_step(layer, 6 if given else 8, features_train=False)
 
 
 def test_loss_functions_and_initializers() -> None:

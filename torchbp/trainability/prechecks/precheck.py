@@ -221,11 +221,11 @@ def _batch(loader: Iterable[Any] | None, layer: QuantumLayer, circuit_alone: boo
         if batch is None:
             raise InputError("The loader gives no batch.")
         return batch
-    if not layer.circuit.n_features:
+    if not layer.n_features:
         return None
     if not circuit_alone:
         raise InputError("The quantum layer reads features: give a loader, whose first batch goes through the model.")
-    return math.pi * (2 * torch.rand(8, layer.circuit.n_features, generator=generator) - 1)
+    return math.pi * (2 * torch.rand(8, layer.n_features, generator=generator) - 1)
 
 
 def _case(model: nn.Module, layer: QuantumLayer, batch: Any, loss_fn: Callable[[Any, Any], Tensor] | None) -> _Case:
