@@ -18,6 +18,7 @@ FOLDERS = {
 FLOORS = {
     "torchbp": [
         {"errors", "tensorboard"},
+        {"arguments"},
         {"circuits"},
         {"_torchquantum"},
         {"backends", "optim"},
