@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
+import numpy as np
 import pytest
 import torch
 from helpers import dense_expectations, dense_state
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from torchbp import Circuit, PauliSum, QuantumLayer, feature, weight
 from torchbp._torchquantum import QuantumDevice, QuantumModule, tq
@@ -259,6 +262,55 @@ def test_layers_that_cannot_be() -> None:
         CapacityError, match=r"Simulating 60 wires for a batch of 1 takes about .* GiB, and this machine"
     ):
         QuantumLayer(hardware_efficient(60, 1), local_z(60))
+
+
+def test_a_dict_is_one_observable() -> None:
+    """Oracle: the sum of its terms, with their coefficients."""
+    terms = {"Z0": -1.0, "X1": 0.5}
+    torch.testing.assert_close(make(observables=terms)(features(2)), make(observables=PauliSum(terms))(features(2)))
+
+
+def test_numpy_integers_are_whole_numbers() -> None:
+    layer = make(shots=np.int64(100))
+    assert layer.shots == 100
+    assert type(layer.shots) is int
+    layer(features(2))
+    with layer.shots_at(np.int32(7)):
+        assert layer.shots == 7
+
+
+def test_pruned_weights() -> None:
+    """Oracle: a layer with the same weights. Pruned ones stay zero as the others train; the layer comes back."""
+    layer, x = make(init="uniform"), features(4)
+    prune.l1_unstructured(layer, "weights", amount=0.5)
+    assert int((layer.weights == 0).sum()) == 9
+    torch.testing.assert_close(layer(x), make(init=layer.weights.detach())(x))
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
+    layer(x).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(layer(x), make(init=layer.weights.detach())(x))
+    assert int((layer.weights == 0).sum()) == 9
+    assert [place[0] for place in layer.weight_places] == [layer.weights_orig]
+    prune.remove(layer, "weights")
+    assert isinstance(layer.weights, nn.Parameter)
+    assert list(layer.state_dict()) == ["weights"]
+
+
+def test_weights_computed_from_others() -> None:
+    """Oracle: a layer with the same weights; probing at others leaves what computes them as it is."""
+    for normalize in (nn.utils.weight_norm, nn.utils.parametrizations.weight_norm):
+        layer, x = make(init="uniform"), features(4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch, about the older one
+            normalize(layer, "weights", dim=None)
+        y = layer(x)
+        torch.testing.assert_close(y, make(init=layer.weights.detach())(x))
+        y.sum().backward()
+        assert all(p.grad is not None for p in layer.parameters())
+        with layer.weights_at(torch.ones(18)):
+            torch.testing.assert_close(layer(x), make(init=torch.ones(18))(x))
+        torch.testing.assert_close(layer(x), y)
+        assert layer.weight_places == []
 
 
 def test_noise_of_a_layer_and_of_its_backend() -> None:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from torchbp.arguments import whole_number
 from torchbp.backends import Backend, resolve_with_noise
-from torchbp.backends.base import COMPLEX, check_capacity, full_precision, per_sample_gradients
+from torchbp.backends.base import COMPLEX, check_capacity, full_precision, is_traced, per_sample_gradients
 from torchbp.backends.inputs import check_features, check_state, start_for_each
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShotMeter, Shots, measures
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
-from torchbp.errors import CircuitError, InputError
+from torchbp.errors import BackendError, CircuitError, InputError
 from torchbp.translation.translated import Translated
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class QuantumLayer(Translated):
         """
         x, start, weights, leading = self._check(x, initial_state)
         with full_precision(x.device):
-            if len(x) == 0:
+            if not is_traced() and x.shape[0] == 0:
                 return _shaped(self._expectations(*_one_sample(x, start), weights)[:0], leading)
             return _shaped(self._expectations(x, start, weights), leading)
 
@@ -127,7 +128,7 @@ class QuantumLayer(Translated):
         """Final state vectors (..., 2^n), complex, wire 0 most significant. Arguments as in `forward`."""
         x, start, weights, leading = self._check(x, initial_state)
         with full_precision(x.device):
-            if len(x) == 0:
+            if not is_traced() and x.shape[0] == 0:
                 return _shaped(self._states(*_one_sample(x, start), weights)[:0], leading)
             return _shaped(self._states(x, start, weights), leading)
 
@@ -189,8 +190,8 @@ class QuantumLayer(Translated):
 
     @shots.setter
     def shots(self, shots: int | None) -> None:
-        if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
-            raise InputError(f"shots is a whole number of at least 1, or None for exact values; got {shots!r}.")
+        if shots is not None:
+            shots = whole_number("shots", shots, 1)
         if measures(self.backend):
             self.backend.shots = shots
         else:
@@ -256,6 +257,12 @@ class QuantumLayer(Translated):
         return f"{self.circuit}, observables={len(self.observables)}, backend={self.backend.name!r}{shots}"
 
     def _expectations(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:
+        if is_traced() and (self.shots is not None or not getattr(self.backend, "traceable", False)):
+            raise BackendError(
+                f"{'Finite shots' if self.shots is not None else f'The backend {self.backend.name!r}'} can't be "
+                'exported or traced: export the exact layer, with backend="fused", within `with layer.noiseless(), '
+                "layer.exact():`."
+            )
         if self.shots is None or measures(self.backend):
             return self.backend.expectations(self.circuit, self.observables, x, weights, start)
         if self._sampler is None:
@@ -271,7 +278,7 @@ class QuantumLayer(Translated):
         self, x: Tensor | None, initial_state: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor, torch.Size]:
         """The features (B, F), the states to start from, the weights, and the leading dimensions that B stands for."""
-        weights, circuit = self.weights, self.circuit
+        weights, circuit = self.weights if self._held is None else self._held, self.circuit
         self._check_unchanged()
         if weights.dtype not in COMPLEX:
             raise InputError(
@@ -290,7 +297,7 @@ class QuantumLayer(Translated):
         if x.ndim != 2:
             x = x.reshape(leading.numel(), self._n_features)
         x = self._read(x).to(weights.dtype)
-        if not measures(self.backend):
+        if not measures(self.backend) and not is_traced():
             check_capacity(circuit.n_wires, len(x), weights.dtype)
         if start is not None:
             start = start_for_each(start, leading)

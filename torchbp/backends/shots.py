@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchbp.backends.alike import Alike
 from torchbp.backends.angles import AngleMap
@@ -229,12 +229,12 @@ class _Sampled(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         angles, start = ctx.saved_tensors
         shifted = ShiftedCircuits.of(ctx.sampler, angles, start, ctx.moving)
-        gradient = torch.zeros_like(angles)
-        if len(shifted.slots):
-            values = ctx.sampler.sample(ctx.backend, shifted.angles, shifted.starts, ctx.shots)
-            slopes = (values.view(len(shifted.slots), len(angles), -1) * cotangent).sum(2)
-            gradient.index_add_(1, shifted.slots, (slopes * shifted.coefficients[:, None]).T)
-        return gradient, None, None, None, None, None
+        if not len(shifted.slots):
+            return torch.zeros_like(angles), None, None, None, None, None
+        values = ctx.sampler.sample(ctx.backend, shifted.angles, shifted.starts, ctx.shots)
+        slopes = (values.view(len(shifted.slots), len(angles), -1) * cotangent).sum(2)
+        of_slot = nn.functional.one_hot(shifted.slots, angles.shape[1]).to(slopes) * shifted.coefficients[:, None]
+        return slopes.T @ of_slot, None, None, None, None, None
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ class Translated(QuantumModule):
     def _own(self, weights: Tensor) -> None:
         """Have these weights (P,) as a parameter."""
         self._n_features = self.circuit.n_features
+        self._held: Tensor | None = None  # weights to have in place of computed ones
         self._shared: SharedWeights | None = None
         self.register_parameter("weights", nn.Parameter(weights))
 
@@ -102,7 +103,19 @@ class Translated(QuantumModule):
     @property
     def weights(self) -> Tensor:
         """The trainable angles (P,), in radians: a parameter, or put together from those of another module."""
-        return cast(Tensor, super().__getattr__("weights")) if self._shared is None else self._shared()
+        if self._shared is not None:
+            return self._shared()
+        computed = vars(self).get("weights")
+        return cast(Tensor, super().__getattr__("weights")) if computed is None else cast(Tensor, computed)
+
+    @weights.setter
+    def weights(self, computed: Tensor) -> None:
+        """For torch.nn.utils.prune and weight_norm, which compute the weights from parameters of their own."""
+        vars(self)["weights"] = computed
+
+    @weights.deleter
+    def weights(self) -> None:
+        del vars(self)["weights"]
 
     @property
     def n_features(self) -> int:
@@ -121,6 +134,13 @@ class Translated(QuantumModule):
             raise InputError(
                 f"The circuit has {self.circuit.n_weights} weights, got weights of shape {tuple(weights.shape)}."
             )
+        if self._shared is None and "weights" not in self._parameters:  # computed from others at every call
+            self._held = weights.to(present)
+            try:
+                yield
+            finally:
+                self._held = None
+            return
         changed = {cast(nn.Parameter, present): weights} if self._shared is None else self._shared.split(weights)
         with values_at(changed):
             yield
@@ -128,5 +148,9 @@ class Translated(QuantumModule):
     @property
     def weight_places(self) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
         """Where the weights are: parameters, each with the elements it lends and their indices in `weights`."""
+        if self._shared is not None:
+            return self._shared.places()
         every = torch.arange(self.circuit.n_weights)
-        return self._shared.places() if self._shared else [(cast(nn.Parameter, self.weights), every, every)]
+        # A pruned weight is its parameter's element, or zero; what else computes weights leaves them no place.
+        parameter = self._parameters.get("weights", self._parameters.get("weights_orig"))
+        return [] if parameter is None else [(parameter, every, every)]

@@ -276,7 +276,7 @@ def test_table() -> None:
         ({"depth": [0, 1]}, r"depth are whole numbers of at least 1 .* got \[0, 1\]"),
         ({"samples": 2}, "samples is a whole number of at least 3, got 2"),
         ({"tolerance": 5}, "tolerance is a relative standard error between 0 and 1, or None; got 5"),
-        ({"shots": 0}, "shots is a whole number of at least 1, or None for exact values; got 0"),
+        ({"shots": 0}, "shots is a whole number of at least 1, got 0"),
         ({"confidence": 95}, "confidence is a probability between 0 and 1, such as 0.95; got 95"),
         ({"seed": "one"}, "seed is a whole number, or None; got 'one'"),
         ({"seed": 1, "generator": torch.Generator()}, "a seed or a generator, not both"),

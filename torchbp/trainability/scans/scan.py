@@ -254,8 +254,8 @@ def _check(
     whole_number("samples", samples, 3)
     if tolerance is not None and not 0 < tolerance < 1:
         raise InputError(f"tolerance is a relative standard error between 0 and 1, or None; got {tolerance!r}.")
-    if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
-        raise InputError(f"shots is a whole number of at least 1, or None for exact values; got {shots!r}.")
+    if shots is not None:
+        whole_number("shots", shots, 1)
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
         raise InputError(f"seed is a whole number, or None; got {seed!r}.")
     if seed is not None and generator is not None:
