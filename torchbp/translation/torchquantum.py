@@ -15,11 +15,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from torchbp._torchquantum import tq
 from torchbp.circuits import Circuit, Parameter, PauliSum
 from torchbp.errors import CircuitError, InputError
 from torchbp.translation.provenance import CLOSE, NOT_MEASURED, SAMPLES, Sources, alike, not_linear, observable
-from torchbp.translation.tracing import UNITARIES, TracedGate, record, takes_features
+from torchbp.translation.tracing import UNITARIES, TracedGate, place_of, record, takes_features
 
 
 @dataclass(frozen=True)
@@ -189,15 +188,7 @@ class _Reading:
         return [observable(column, measured) for column in columns.unbind(1)]
 
     def _unit(self, path: str) -> str:
-        """The submodule a gate belongs to: the list its operator stands in, unless the owner trains nothing else."""
-        if isinstance(self.modules[path], tq.Operator):
-            path = path.rpartition(".")[0]
-        while isinstance(self.modules[path], nn.ModuleList | nn.ModuleDict | nn.Sequential) and path:
-            owner = path.rpartition(".")[0]
-            if len(list(self.modules[path].parameters())) < len(list(self.modules[owner].parameters())):
-                break
-            path = owner
-        return path or self.name
+        return place_of(self.modules, path) or self.name
 
 
 def _copy(module: nn.Module) -> Any:

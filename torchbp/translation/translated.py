@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -14,6 +15,7 @@ from torchbp.circuits import Circuit, PauliSum
 from torchbp.errors import InputError
 from torchbp.translation.sharing import SharedWeights, values_at
 from torchbp.translation.torchquantum import Translation, translate
+from torchbp.translation.within import CircuitsWithin
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -77,6 +79,33 @@ class Translated(QuantumModule):
         layer = cast(Any, cls)(found.circuit, measured, init=start, **options)
         layer._borrow(module, found)
         return cast("Self", layer)
+
+    @classmethod
+    def within(
+        cls,
+        model: nn.Module,
+        *,
+        backend: str | Backend = "fused",
+        shots: int | None = None,
+        noise: NoiseModel | None = None,
+        generator: torch.Generator | None = None,
+    ) -> CircuitsWithin:
+        """The model with each TorchQuantum circuit in it run as a layer, whatever it does before, between and behind.
+
+        For models that take images, sequences or several inputs, do classical work, call circuits in loops: what
+        `from_torchquantum` can't make one layer of. Called as the model is; see `CircuitsWithin`.
+
+        Args:
+            model: a module that uses TorchQuantum anywhere in its `forward`.
+            backend, shots, noise, generator: as for `QuantumLayer`.
+
+        Example:
+            >>> model = QuantumLayer.within(QFCModel())
+            >>> model(torch.rand(8, 1, 28, 28)).shape
+            torch.Size([8, 2])
+        """
+        options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
+        return CircuitsWithin(model, partial(_untrained, cls, options))
 
     def _own(self, weights: Tensor) -> None:
         """Have these weights (P,) as a parameter."""
@@ -154,3 +183,8 @@ class Translated(QuantumModule):
         # A pruned weight is its parameter's element, or zero; what else computes weights leaves them no place.
         parameter = self._parameters.get("weights", self._parameters.get("weights_orig"))
         return [] if parameter is None else [(parameter, every, every)]
+
+
+def _untrained(cls: Any, options: dict[str, Any], circuit: Circuit, observables: Iterable[str]) -> Any:
+    """A layer for weights that are not its own."""
+    return cls(circuit, observables, init=torch.zeros(circuit.n_weights), **options)
