@@ -91,7 +91,9 @@ def record(module: nn.Module, x: Tensor | None, n_wires: int | None, seed: int) 
     except Exception as error:
         last = f", after {recorder.last}" if recorder.last else ""
         raise CircuitError(
-            f"{type(module).__name__} can't be recorded{last}: its forward raised {type(error).__name__}: {error}"
+            f"{type(module).__name__} can't be recorded{last}: its forward raised {type(error).__name__}: {error}\n"
+            "If it does more than run a circuit on features, run the circuits in it as it is: "
+            "model = QuantumLayer.within(module)."
         ) from error
     return recorder.trace(output, device, n_wires)
 
