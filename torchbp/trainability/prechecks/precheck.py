@@ -33,6 +33,7 @@ _ALGEBRA_LIMIT = 2**16
 _SUMS_UP_TO = 4
 _MAX_DEPTHS = 6
 _MAX_SHOWN, _WORTH = 5, 1.5
+_ROUNDING = 1e-24  # of a variance in double precision, where the output is constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,6 +345,11 @@ def _judge(
     ]
     if len(dead_weights(layer.circuit, layer.observables)) == layer.circuit.n_weights:
         return Verdict.DEAD_LAYER, ("no weight is in the light cone of an observable",)
+    if max(spread.far, spread.near) < _ROUNDING and start.ratio == 0:
+        return Verdict.DEAD_LAYER, (
+            "the output is the same at all weights: the circuit can't move what is measured (a symmetry, or gates that "
+            "commute with it): measure something else, or add gates",
+        )
     if spread.far <= limit and spread.near <= limit:
         return Verdict.BARREN_PLATEAU, tuple(facts)
     if start.ratio == 0:
