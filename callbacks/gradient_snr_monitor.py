@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -222,13 +223,28 @@ class GradientSNRMonitor(Callback):
         scale = 1.0 if scaler is None else scaler.get_scale()
         try:
             with torch.enable_grad(), training_loss(trainer, module, batch_idx, self.loss_fn) as loss:
-                found = measure(module, loss, batch, groups, self._source, self.n_microbatches, scale, least)
+                try:
+                    found = measure(module, loss, batch, groups, self._source, self.n_microbatches, scale, least)
+                except (IndexError, RuntimeError, ValueError):
+                    size = batch_size(batch)  # a step that squeezes its tensors fails on a part of one sample
+                    pairs = 0 if size is None or trainer.world_size > 1 else min(self.n_microbatches, size // 2)
+                    few = pairs < 2 or n_parts(size or 0, self.n_microbatches, 1) <= pairs
+                    if few or self._source == "per_sample":
+                        raise
+                    found = measure(module, loss, batch, groups, "microbatch", pairs, scale, least)
+                    found = replace(found, reason=f"the training step fails on one sample, so of {size // pairs} each")
+                    self.n_microbatches = pairs
         except Exception as error:
             if trainer.fast_dev_run:  # that is what it is for
                 raise
             if trainer.world_size > 1 and self._source == "auto":  # it failed on parts, which the others go on with
                 self._source = "microbatch"
-            advice = "" if isinstance(error, TorchBPError) else " loss_fn=(module, batch) -> loss may help."
+            advice = ""
+            if not isinstance(error, TorchBPError):
+                advice = (
+                    " loss_fn=(module, batch) -> loss may help; so may a smaller n_microbatches, where a part of one "
+                    "sample is too small for it (a squeeze())."
+                )
             if isinstance(error, PreconditionError):
                 advice = ' source="microbatch" measures any model.'
             self._warn(
