@@ -226,9 +226,9 @@ class GradientSNRMonitor(Callback):
                 try:
                     found = measure(module, loss, batch, groups, self._source, self.n_microbatches, scale, least)
                 except (IndexError, RuntimeError, ValueError):
-                    size = batch_size(batch)  # a step that squeezes its tensors fails on a part of one sample
-                    pairs = 0 if size is None or trainer.world_size > 1 else min(self.n_microbatches, size // 2)
-                    few = pairs < 2 or n_parts(size or 0, self.n_microbatches, 1) <= pairs
+                    size = batch_size(batch) or 0  # a step that squeezes its tensors fails on a part of one sample
+                    pairs = 0 if trainer.world_size > 1 else min(self.n_microbatches, size // 2)
+                    few = pairs < 2 or n_parts(size, self.n_microbatches, 1) <= pairs
                     if few or self._source == "per_sample":
                         raise
                     found = measure(module, loss, batch, groups, "microbatch", pairs, scale, least)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ def has_values(tensor: Tensor) -> bool:
 
 def is_traced() -> bool:
     """Whether the present call is being written down (torch.export, torch.jit.trace), for batches of any size."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
 @contextmanager
@@ -87,13 +87,14 @@ def outside_of_traces() -> Iterator[None]:
     torch.export and fake tensors are dispatch modes, which would have all that is made within them, and torch.jit.trace
     would write it down as part of the call.
     """
-    traced = torch._C._get_tracing_state()
-    torch._C._set_tracing_state(None)
+    jit: Any = torch._C
+    traced = jit._get_tracing_state()
+    jit._set_tracing_state(None)
     try:
         with torch.inference_mode(False), _disable_current_modes():
             yield
     finally:
-        torch._C._set_tracing_state(traced)
+        jit._set_tracing_state(traced)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -38,7 +38,7 @@ def _leaves(tensor: Tensor, seen: set[Any]) -> Iterator[Tensor]:
         if tensor.requires_grad:
             yield tensor
         return
-    waiting = [tensor.grad_fn]
+    waiting: list[Any] = [tensor.grad_fn]
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:

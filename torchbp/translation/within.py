@@ -59,8 +59,9 @@ class CircuitsWithin(nn.Module):
         self.model, self.circuits = model, nn.ModuleList()
         self._layer_of = layer_of
         self._numbers: dict[tuple[Any, ...], int] = {}
-        self.register_state_dict_post_hook(_names_of_the_model)
-        self.register_load_state_dict_pre_hook(_names_of_the_wrapper)
+        hooks: Any = self
+        hooks.register_state_dict_post_hook(_names_of_the_model)
+        hooks.register_load_state_dict_pre_hook(_names_of_the_wrapper)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, *arguments: Any, **options: Any) -> Any:
