@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
@@ -14,6 +15,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
+from torchbp.arguments import whole_number
 from torchbp.callbacks.mechanics.constant_weights import constant
 from torchbp.callbacks.mechanics.evaluation import sum_over_ranks
 from torchbp.callbacks.mechanics.investigation import quantum_layers as _layers
@@ -109,13 +111,10 @@ class GradientSNRMonitor(Callback):
         groups: Callable[[nn.Module], list[WeightGroup]] = find_groups,
     ) -> None:
         super().__init__()
-        if every_n_steps < 1:
-            raise InputError(f"every_n_steps is at least 1, got {every_n_steps}.")
-        if n_microbatches < 2:
-            raise InputError(f"A spread takes two samples: n_microbatches is at least 2, got {n_microbatches}.")
         if source != TRAINING:
             check_source(source)
-        self.every_n_steps, self.n_microbatches, self.source = every_n_steps, n_microbatches, source
+        self.every_n_steps = whole_number("every_n_steps", every_n_steps, 1)
+        self.n_microbatches, self.source = whole_number("n_microbatches", n_microbatches, 2), source  # for a spread
         self.loss_fn, self.draw_heatmap, self.groups = loss_fn, heatmap, groups
         self.per_weight, self.shots_to_resolve = per_weight, shots_to_resolve
         self.spacing = 1
@@ -287,13 +286,28 @@ class GradientSNRMonitor(Callback):
         scale = 1.0 if scaler is None else scaler.get_scale()
         try:
             with torch.enable_grad(), training_loss(trainer, module, batch_idx, self.loss_fn) as loss:
-                found = measure(module, loss, batch, groups, self._source, self.n_microbatches, scale, least)
+                try:
+                    found = measure(module, loss, batch, groups, self._source, self.n_microbatches, scale, least)
+                except (IndexError, RuntimeError, ValueError):
+                    size = batch_size(batch) or 0  # a step that squeezes its tensors fails on a part of one sample
+                    pairs = 0 if trainer.world_size > 1 else min(self.n_microbatches, size // 2)
+                    few = pairs < 2 or n_parts(size, self.n_microbatches, 1) <= pairs
+                    if few or self._source == "per_sample":
+                        raise
+                    found = measure(module, loss, batch, groups, "microbatch", pairs, scale, least)
+                    found = replace(found, reason=f"the training step fails on one sample, so of {size // pairs} each")
+                    self.n_microbatches = pairs
         except Exception as error:
             if trainer.fast_dev_run:  # that is what it is for
                 raise
             if trainer.world_size > 1 and self._source == "auto":  # it failed on parts, which the others go on with
                 self._source = "microbatch"
-            advice = "" if isinstance(error, TorchBPError) else " loss_fn=(module, batch) -> loss may help."
+            advice = ""
+            if not isinstance(error, TorchBPError):
+                advice = (
+                    " loss_fn=(module, batch) -> loss may help; so may a smaller n_microbatches, where a part of one "
+                    "sample is too small for it (a squeeze())."
+                )
             if isinstance(error, PreconditionError):
                 advice = ' source="microbatch" measures any model.'
             self._warn(

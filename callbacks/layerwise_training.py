@@ -53,7 +53,7 @@ class LayerwiseTraining(OnTrial):
         InputError: a number below 1.
         UnknownNameError: no such schedule, begin, strategy or verdict.
 
-    What it can't promise: that layers trained one by one end where all together would (Campos 2021, 2103.07585, shows
+    What it can't promise: that layers trained one by one end where all together would (Campos 2021, 2010.09720, shows
     tasks where they stop improving), or that the whole circuit has no plateau once it is random enough.
     """
 

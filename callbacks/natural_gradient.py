@@ -18,8 +18,8 @@ from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
 from torchbp.callbacks.mechanics.step_hooks import StepHooks
 from torchbp.callbacks.on_trial import OnTrial, layers_in_words
 from torchbp.callbacks.plateau_detector import PlateauDetector
-from torchbp.diagnosis.plateau import Diagnosis, Verdict
 from torchbp.diagnosis.probing import Passage, passage
+from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.gradients.microbatch import split_batch
 from torchbp.optim import QuantumNaturalGradient, fubini_study
 from torchbp.optim.fubini_study import condition, natural

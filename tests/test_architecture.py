@@ -43,7 +43,8 @@ FLOORS = {
     "torchbp.hardware": [
         {"packages", "outcomes", "mitigation", "calibration"},
         {"program", "estimation"},
-        {"executors", "qiskit", "jobs"},
+        {"qiskit", "jobs"},
+        {"executors"},
         {"targets"},
         {"qiskit_backend"},
         {"comparison"},

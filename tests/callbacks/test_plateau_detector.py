@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import json
 import random
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics
+from processes import run_alone
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -672,7 +672,7 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     """Two gloo ranks with different data: the same verdicts, one file. Oracle: each other."""
     script = tmp_path / "run.py"
     script.write_text(DDP)
-    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=120)
+    done = run_alone([sys.executable, script, tmp_path])
     assert done.returncode == 0, done.stderr
     one, other = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
     assert one == other

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import run_alone
 
 SCRIPT = """
 import os, signal, sys, warnings
@@ -103,7 +103,7 @@ def test_a_killed_run_ends_as_the_undisturbed_one(tmp_path: Path, kind: str, kil
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(tmp_path), kind, ",".join(map(str, kills))]
     environment = {"PYTHONPATH": str(Path(__file__).parent), "PATH": ""}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    done = run_alone(command, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESUMED")]
     assert len(lines) == len(kills)

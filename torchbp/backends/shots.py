@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchbp.backends.alike import Alike
 from torchbp.backends.angles import AngleMap
@@ -270,18 +270,19 @@ class _Sampled(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         angles, start = ctx.saved_tensors
         shifted = ShiftedCircuits.of(ctx.sampler, angles, start, ctx.moving)
-        gradient = torch.zeros_like(angles)
-        if len(shifted.slots):
-            wanted = None if ctx.shots.listener is None else cotangent.repeat(len(shifted.slots), 1)
-            values, spread = ctx.sampler.sample_with_variance(
-                ctx.backend, shifted.angles, shifted.starts, ctx.shots, wanted
-            )
-            slopes = (values.view(len(shifted.slots), len(angles), -1) * cotangent).sum(2)
-            gradient.index_add_(1, shifted.slots, (slopes * shifted.coefficients[:, None]).T)
-            if ctx.shots.listener is not None and spread is not None:
-                noise = (spread.view(slopes.shape) * shifted.coefficients[:, None].square()).T
-                variance = torch.zeros_like(angles).index_add_(1, shifted.slots, noise)
-                ctx.shots.listener(ctx.sampler, ShiftRecord(gradient.detach().clone(), variance, ctx.shots.number))
+        if not len(shifted.slots):
+            return torch.zeros_like(angles), None, None, None, None, None
+        wanted = None if ctx.shots.listener is None else cotangent.repeat(len(shifted.slots), 1)
+        values, spread = ctx.sampler.sample_with_variance(
+            ctx.backend, shifted.angles, shifted.starts, ctx.shots, wanted
+        )
+        slopes = (values.view(len(shifted.slots), len(angles), -1) * cotangent).sum(2)
+        of_slot = nn.functional.one_hot(shifted.slots, angles.shape[1]).to(slopes) * shifted.coefficients[:, None]
+        gradient = slopes.T @ of_slot
+        if ctx.shots.listener is not None and spread is not None:
+            noise = (spread.view(slopes.shape) * shifted.coefficients[:, None].square()).T
+            variance = torch.zeros_like(angles).index_add_(1, shifted.slots, noise)
+            ctx.shots.listener(ctx.sampler, ShiftRecord(gradient.detach().clone(), variance, ctx.shots.number))
         return gradient, None, None, None, None, None
 
 

@@ -55,7 +55,8 @@ def passage(layer: QuantumLayer, loss: Loss) -> Passage:
         if seen:
             return output
         x = inputs[0] if inputs else named.get("x")
-        seen.append((None if x is None else x.detach(), output.detach().requires_grad_()))
+        rows = None if x is None else x.detach().reshape(-1, x.shape[-1])  # of sequences each position is a sample
+        seen.append((rows, output.detach().requires_grad_()))
         return seen[0][1]
 
     handle = layer.register_forward_hook(note, with_kwargs=True)
@@ -70,7 +71,7 @@ def passage(layer: QuantumLayer, loss: Loss) -> Passage:
     (cotangent,) = torch.autograd.grad(value, y, allow_unused=True)
     if cotangent is None:
         raise InputError("The loss must depend on the quantum layer's output.")
-    return Passage(x, cotangent.detach(), float(value.detach()))
+    return Passage(x, cotangent.detach().reshape(-1, y.shape[-1]), float(value.detach()))
 
 
 def loss_landscape(

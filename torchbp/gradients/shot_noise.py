@@ -94,7 +94,7 @@ def output_noise(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> fl
 
 def _inputs(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> Tensor:
     weights = layer.weights.detach()
-    inputs = weights.new_empty(len(cotangent), 0) if x is None else x.detach().to(weights)
+    inputs = weights.new_empty(len(cotangent), 0) if x is None else layer._check(x, None)[0].detach()
     if cotangent.shape != (len(inputs), len(layer.observables)):
         raise InputError(
             f"The cotangent must have shape {(len(inputs), len(layer.observables))}, one value for each output, got "
