@@ -136,7 +136,7 @@ class Budget:
                 f"{_number(limit)}. Give it {what}, or set no limit on {unit}."
             )
         need, left = sum(a or 0.0 for a in asked), limit - sum(s or 0.0 for s in spent)
-        if need > left * (1 + 1e-12):
+        if not need <= left * (1 + 1e-12):  # a NaN, from a ledger of an earlier version, is no leave
             raise BudgetExceededError(
                 f"Nothing was sent: {jobs} would take {_number(need)} {unit}, and {_number(max(left, 0.0))} of the "
                 f"budget's {_number(limit)} are left, jobs in flight counted. Raise the budget, or ask for less: fewer "

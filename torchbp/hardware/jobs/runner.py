@@ -26,7 +26,7 @@ from torchbp.hardware.jobs.dispatch import Dispatcher, Job, Patience
 from torchbp.hardware.jobs.failures import Failure
 from torchbp.hardware.jobs.ledger import Ledger
 from torchbp.hardware.jobs.results import ResultStore
-from torchbp.hardware.jobs.service import LocalService, Service
+from torchbp.hardware.jobs.service import LocalService, Service, told
 from torchbp.hardware.outcomes import Outcomes
 from torchbp.hardware.program import Executor, Program
 
@@ -230,7 +230,7 @@ class JobRunner:
             number = len(self.ledger.job(job.key)) + 1
             seconds = self._to.ask("find", partial(self.service.estimate, job.program))
             size = job.program.shots, job.program.circuits
-            estimate = self.budget.price(self.name, None if isinstance(seconds, Failure) else seconds, *size)
+            estimate = self.budget.price(self.name, None if isinstance(seconds, Failure) else told(seconds), *size)
             run, content, occurrence = job.key
             name = hashlib.sha256(f"{run} {content} {occurrence}".encode()).hexdigest()[:16]
             tag = f"torchbp-{self.ledger.id}-{name}-{number}"

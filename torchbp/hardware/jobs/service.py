@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from torchbp.errors import BackendError
+from torchbp.arguments import not_negative
+from torchbp.errors import BackendError, InputError
 from torchbp.hardware.calibration import Calibration
 from torchbp.hardware.outcomes import Outcomes
 from torchbp.hardware.program import Executor, Limit, Program
@@ -24,6 +25,18 @@ class Usage:
     quantum_seconds: float | None = None
     started: float | None = None
     ended: float | None = None
+
+
+def told(number: object) -> float | None:
+    """A time or a price as a service tells it, None where it is none: NaN, infinite, below zero, or no number.
+
+    What counts against a budget passes here. A number that is none must not count as nothing: for all that anybody
+    knows it stands for the costliest job of all.
+    """
+    try:
+        return not_negative("A time", number)
+    except InputError:
+        return None
 
 
 @runtime_checkable
