@@ -11,6 +11,9 @@ from typing import Literal
 from torchbp.errors import BudgetExceededError, InputError
 from torchbp.hardware.jobs.attempt import Attempt, Cost
 
+CALIBRATION = "readout calibration"
+"""The label "purpose" of jobs that measure readout errors."""
+
 
 @dataclass(frozen=True)
 class Price:
@@ -139,9 +142,19 @@ class Budget:
         if not need <= left * (1 + 1e-12):  # a NaN, from a ledger of an earlier version, is no leave
             raise BudgetExceededError(
                 f"Nothing was sent: {jobs} would take {_number(need)} {unit}, and {_number(max(left, 0.0))} of the "
-                f"budget's {_number(limit)} are left, jobs in flight counted. Raise the budget, or ask for less: fewer "
-                "shots, a smaller batch, fewer observables' groups, or weights frozen."
+                f"budget's {_number(limit)} are left, jobs in flight counted. {_advice(wanted)}"
             )
+
+
+def _advice(wanted: Sequence[Attempt]) -> str:
+    if all(a.labels.get("purpose") == CALIBRATION for a in wanted):
+        return (
+            "They measure the readout errors, once, before the program's own circuits. Raise the budget, or give "
+            'calibration_shots= fewer, or mitigation="none".'
+        )
+    return (
+        "Raise the budget, or ask for less: fewer shots, a smaller batch, fewer observables' groups, or weights frozen."
+    )
 
 
 def _costs(known: Sequence[Attempt], wanted: Sequence[Attempt]) -> tuple[list[Cost], list[Cost]]:

@@ -127,6 +127,7 @@ def precheck(
     say = progress or (lambda _: None)
     say("a batch through the model")
     path, whole, quantum = _find(model, observables, layer, generator)
+    calibration = getattr(quantum.backend, "shots_before", 0)
     with undisturbed(whole):
         case = _case(whole, quantum, _batch(loader, quantum, isinstance(model, Circuit), generator), loss_fn)
         if init is not None or isinstance(model, Circuit):
@@ -163,6 +164,7 @@ def precheck(
         skipped=tuple(watch.skipped),
         interrupted=watch.interrupted,
         seconds=time.perf_counter() - began,
+        calibration_shots=calibration,
     )
 
 
