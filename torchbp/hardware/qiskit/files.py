@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ import torch
 from torch import Tensor
 
 from torchbp.circuits import Circuit, PauliSum
-from torchbp.errors import InputError, UnknownNameError
+from torchbp.errors import InputError, TorchBPError, UnknownNameError
 from torchbp.hardware.packages import need
 from torchbp.hardware.qiskit.export import FORMAT, METADATA, to_qiskit
+from torchbp.hardware.qiskit.qasm import check_source
 from torchbp.hardware.qiskit.reading import _notes, circuit_of
 from torchbp.layer import QuantumLayer
 
@@ -145,10 +148,21 @@ def _plain(name: str) -> str:
     return name.replace("[", "").replace("]", "")
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever a parser makes of a broken file, as one error."""
+    try:
+        yield
+    except TorchBPError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} can't be read ({type(error).__name__}: {error}): write it anew.") from error
+
+
 def _read(path: Path, data: bytes) -> Any:
     if data.startswith(b"QISKIT"):
-        with path.open("rb") as file:
-            circuits = need("qiskit.qpy").load(file)
+        with _reading(path):
+            circuits = need("qiskit.qpy").load(io.BytesIO(data))
         if len(circuits) != 1:
             raise InputError(f"{path} holds {len(circuits)} circuits: write each to a file of its own.")
         return circuits[0]
@@ -156,10 +170,13 @@ def _read(path: Path, data: bytes) -> Any:
         source = data.decode()
     except UnicodeDecodeError:
         source = ""
+    check_source(path, source)
     if "OPENQASM 3" in source:
         need("qiskit_qasm3_import")
-        return need("qiskit.qasm3").loads(source)
+        with _reading(path):
+            return need("qiskit.qasm3").loads(source)
     if "OPENQASM 2" in source:
         qasm2 = need("qiskit.qasm2")
-        return qasm2.loads(source, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
+        with _reading(path):
+            return qasm2.loads(source, include_path=(), custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
     raise InputError(f"{path} is neither QPY nor OpenQASM 2 or 3: {data[:20]!r}...")
