@@ -27,7 +27,7 @@ def check_source(path: Path, source: str) -> None:
     for name in _INCLUDES.findall(text):
         if name not in LIBRARIES:
             raise InputError(
-                f"{path} includes {name!r}, and only {' and '.join(LIBRARIES)} are read: put what it defines into the file."
+                f"{path} includes {name!r}, and only {' and '.join(LIBRARIES)} are read: put it into the file."
             )
     constants = dict(_CONSTANTS.findall(text))
     total = 0
