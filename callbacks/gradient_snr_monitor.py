@@ -12,6 +12,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
+from torchbp.arguments import checked
 from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
 from torchbp.callbacks.records.measurement import History, Measurement
 from torchbp.errors import InputError, PreconditionError, TorchBPError
@@ -81,6 +82,7 @@ class GradientSNRMonitor(Callback):
     step takes its time whatever the batch, is nearly K steps.
     """
 
+    @checked()
     def __init__(
         self,
         every_n_steps: int = 50,
@@ -94,10 +96,6 @@ class GradientSNRMonitor(Callback):
         groups: Callable[[nn.Module], list[WeightGroup]] = find_groups,
     ) -> None:
         super().__init__()
-        if every_n_steps < 1:
-            raise InputError(f"every_n_steps is at least 1, got {every_n_steps}.")
-        if n_microbatches < 2:
-            raise InputError(f"A spread takes two samples: n_microbatches is at least 2, got {n_microbatches}.")
         check_source(source)
         self.every_n_steps, self.n_microbatches, self.source = every_n_steps, n_microbatches, source
         self.loss_fn, self.draw_heatmap, self.groups = loss_fn, heatmap, groups

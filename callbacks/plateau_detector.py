@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from torchbp.arguments import checked, kinds
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.mechanics.evaluation import agreed
 from torchbp.callbacks.mechanics.investigation import current_loss, investigate, loss_scale, quantum_layers, weakest
@@ -27,7 +28,7 @@ from torchbp.diagnosis.drift import Reference
 from torchbp.diagnosis.light_cone import dead_layers
 from torchbp.diagnosis.plateau import Diagnosis, Thresholds, Verdict, diagnose
 from torchbp.diagnosis.watch import Watch
-from torchbp.errors import InputError, TorchBPError
+from torchbp.errors import TorchBPError
 from torchbp.gradients.isolation import undisturbed
 from torchbp.gradients.stats import GradientStatistics, flipped_share
 from torchbp.layer import QuantumLayer
@@ -71,6 +72,11 @@ class PlateauDetector(Callback):
     probe; a model without a torchbp layer gets no verdict, and one warning.
     """
 
+    @checked(
+        monitor=kinds.a(GradientSNRMonitor),
+        thresholds=kinds.a(Thresholds),
+        baseline=kinds.either(kinds.path, kinds.a(Baseline)),
+    )
     def __init__(
         self,
         monitor: GradientSNRMonitor | None = None,
@@ -85,10 +91,6 @@ class PlateauDetector(Callback):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        least = {"patience": (patience, 1), "window": (window, 2), "cooldown": (cooldown, 1), "samples": (samples, 2)}
-        for name, (value, minimum) in least.items():
-            if value < minimum:
-                raise InputError(f"{name} is at least {minimum}, got {value}.")
         self.monitor = monitor or GradientSNRMonitor()
         self.samples, self.seed = samples, seed
         self.baseline = Baseline.load(baseline) if isinstance(baseline, str | Path) else baseline

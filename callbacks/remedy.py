@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 
 from lightning.pytorch import Callback
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, anything, each
+from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.mechanics.evaluation import agreed
 from torchbp.callbacks.mechanics.shot_settings import ShotSettings
 from torchbp.callbacks.plateau_detector import PlateauDetector
@@ -17,6 +20,16 @@ from torchbp.callbacks.records.announcement import announce
 from torchbp.callbacks.records.events import Event
 from torchbp.diagnosis.plateau import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
+
+
+def a_detector(name: str, value: Any) -> PlateauDetector:
+    """A check of arguments: a detector; a monitor is taken for one that gets its measurements."""
+    if isinstance(value, GradientSNRMonitor):
+        return PlateauDetector(value)
+    return _a_detector(name, value)
+
+
+_a_detector = a(PlateauDetector)
 
 
 class Remedy(Callback):
@@ -49,6 +62,7 @@ class Remedy(Callback):
     rung: ClassVar[int] = 50
     """Place on the ladder: remedies that cost and change little stand low."""
 
+    @checked(detector=a_detector, answers=each(anything))
     def __init__(
         self,
         detector: PlateauDetector | None = None,

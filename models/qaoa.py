@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, whole_number
+from torchbp.arguments.kinds import anything
 from torchbp.backends.shots import Sampler
 from torchbp.circuits import Circuit, global_z, maxcut, qaoa
 from torchbp.errors import CapacityError, InputError
@@ -64,6 +65,7 @@ class QAOA(EnergyModule):
         >>> model.solution(), model.approximation_ratio()
     """
 
+    @checked(graph=anything, ansatz=anything)
     def __init__(
         self,
         graph: Graph,

@@ -384,8 +384,8 @@ def test_several_monitors_state_key():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"every_n_steps": 0}, "every_n_steps is at least 1, got 0"),
-        ({"n_microbatches": 1}, "n_microbatches is at least 2, got 1"),
+        ({"every_n_steps": 0}, "every_n_steps is a whole number of at least 1, got 0"),
+        ({"n_microbatches": 1}, "n_microbatches is a whole number of at least 2, got 1"),
         ({"source": "shots"}, "Unknown source 'shots'. Known: auto, microbatch, per_sample"),
     ],
 )

@@ -619,10 +619,10 @@ def test_target(pl: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patience": 0}, "patience is at least 1, got 0"),
-        ({"window": 1}, "window is at least 2, got 1"),
-        ({"cooldown": 0}, "cooldown is at least 1, got 0"),
-        ({"samples": 1}, "samples is at least 2, got 1"),
+        ({"patience": 0}, "patience is a whole number of at least 1, got 0"),
+        ({"window": 1}, "window is a whole number of at least 2, got 1"),
+        ({"cooldown": 0}, "cooldown is a whole number of at least 1, got 0"),
+        ({"samples": 1}, "samples is a whole number of at least 2, got 1"),
     ],
 )
 def test_bad_options(options: dict[str, int], message: str) -> None:

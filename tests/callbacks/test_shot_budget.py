@@ -199,9 +199,9 @@ def test_shots_are_put_back_after_an_exception():
     ("options", "error", "message"),
     [
         ({}, InputError, "A budget needs a number of shots"),
-        ({"total": 0}, InputError, "total is at least 1, got 0"),
-        ({"per_epoch": -1}, InputError, "per_epoch is at least 1, got -1"),
-        ({"total": 1, "min_shots": 0}, InputError, "min_shots is at least 1, got 0"),
+        ({"total": 0}, InputError, "total is a whole number of at least 1, got 0"),
+        ({"per_epoch": -1}, InputError, "per_epoch is a whole number of at least 1, got -1"),
+        ({"total": 1, "min_shots": 0}, InputError, "min_shots is a whole number of at least 1, got 0"),
         ({"total": 1, "policy": "degrad"}, UnknownNameError, "Unknown policy 'degrad'. Did you mean 'degrade'?"),
     ],
 )

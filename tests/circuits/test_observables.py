@@ -14,7 +14,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from torchbp.circuits import Circuit, PauliSum, global_z, heisenberg, local_z, maxcut, tfim
 from torchbp.circuits.observables import as_observables
-from torchbp.errors import CircuitError
+from torchbp.errors import CircuitError, InputError
 
 
 def random_sum(rng: np.random.Generator, n_wires: int, n_terms: int = 6) -> dict[str, float]:
@@ -117,8 +117,8 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
     ("acts on wire 3, but", lambda: PauliSum("Z3").matrix(2)),
     (r"at least one; got \[\]", lambda: as_observables([], 2)),
     (r"at least one; got \[3\]", lambda: as_observables([3], 2)),  # type: ignore[list-item]
-    ("at least 2 wires, got n_wires=1", lambda: tfim(1)),
-    ("at least 2 wires, got n_wires=1", lambda: heisenberg(1)),
+    ("n_wires is a whole number of at least 2, got 1", lambda: tfim(1)),
+    ("n_wires is a whole number of at least 2, got 1", lambda: heisenberg(1)),
     (r"three couplings \(Jx, Jy, Jz\), got \(1.0,\)", lambda: heisenberg(2, couplings=(1.0,))),
 ]
 
@@ -126,7 +126,7 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
 @pytest.mark.parametrize(("message", "mistake"), ERRORS, ids=range(len(ERRORS)))
 def test_messages(message: str, mistake: Callable[[], Any]) -> None:
     """Each says what was given and what is needed."""
-    with pytest.raises(CircuitError, match=message):
+    with pytest.raises((CircuitError, InputError), match=message):
         mistake()
 
 

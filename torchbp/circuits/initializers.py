@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.arguments import not_negative
+from torchbp.arguments import checked, not_negative
+from torchbp.circuits import given
 from torchbp.circuits.circuit import Circuit, Operation
 from torchbp.errors import CircuitError, InputError, UnknownNameError
 
@@ -137,6 +138,7 @@ INITIALIZERS: dict[str, Initializer] = {
 }
 
 
+@checked(circuit=given.circuit)
 def initialize(
     init: str | Initializer | Tensor | Iterable[float],
     circuit: Circuit,

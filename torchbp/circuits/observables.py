@@ -10,6 +10,8 @@ from numbers import Real
 
 import numpy as np
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import whole
 from torchbp.circuits.operations import PAULIS, Matrix, kron
 from torchbp.errors import CircuitError
 
@@ -117,22 +119,26 @@ def as_observables(observables: PauliSum | str | Iterable[PauliSum | str], n_wir
     return tuple(sums)
 
 
+@checked()
 def local_z(n_wires: int) -> list[PauliSum]:
     """Z on each wire: n observables."""
     return [PauliSum(f"Z{w}") for w in range(n_wires)]
 
 
+@checked()
 def global_z(n_wires: int) -> PauliSum:
     """Z on all wires at once, Z0 Z1 ... Z(n-1): the textbook cause of a plateau (Cerezo 2021, 2001.00550)."""
     return PauliSum(" ".join(f"Z{w}" for w in range(n_wires)))
 
 
+@checked(n_wires=whole(2))
 def tfim(n_wires: int, coupling: float = 1.0, field: float = 1.0, periodic: bool = False) -> PauliSum:
     """Transverse-field Ising model, H = -coupling * sum Z_i Z_(i+1) - field * sum X_i."""
     bonds = {f"Z{a} Z{b}": -coupling for a, b in _chain(n_wires, periodic)}
     return PauliSum(bonds | {f"X{w}": -field for w in range(n_wires)})
 
 
+@checked(n_wires=whole(2))
 def heisenberg(
     n_wires: int, couplings: Sequence[float] = (1.0, 1.0, 1.0), field: float = 0.0, periodic: bool = False
 ) -> PauliSum:

@@ -52,7 +52,7 @@ def add_circuit_options(parser: argparse.ArgumentParser, sizes: bool = False) ->
         )
     else:
         group.add_argument("--wires", type=whole(1), metavar="N", default=4, help="number of wires (default 4)")
-    group.add_argument("--depth", type=whole(0), default=2, metavar="L", help="number of layers (default 2)")
+    group.add_argument("--depth", type=whole(1), default=2, metavar="L", help="number of layers (default 2)")
     group.add_argument("--rotations", metavar="RX,RY", help="of hardware_efficient, such as rx,ry")
     group.add_argument("--entangler", metavar="NAME", help="of hardware_efficient: ring, line or all")
     group.add_argument("--gate", metavar="NAME", help="of hardware_efficient: cnot or cz")

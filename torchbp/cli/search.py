@@ -24,7 +24,7 @@ EXAMPLE = (
 def configure(parser: argparse.ArgumentParser) -> None:
     add_circuit_options(parser)
     parser.add_argument("--ansaetze", nargs="+", metavar="NAME", help="to choose from, instead of --ansatz")
-    parser.add_argument("--depths", nargs="+", type=whole(0), metavar="L", help="to choose from, instead of --depth")
+    parser.add_argument("--depths", nargs="+", type=whole(1), metavar="L", help="to choose from, instead of --depth")
     parser.add_argument(
         "--budget", type=whole(0), default=600, metavar="STEPS", help="training steps in all (default 600)"
     )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, anything
 from torchbp.backends import Backend, NoiseModel
 from torchbp.backends.density import DensityMatrixBackend
 from torchbp.backends.shots import measures
@@ -98,6 +100,7 @@ class Comparison:
         return f"{self.values()}{more}\n{self.summary()}"
 
 
+@checked(layer=a(QuantumLayer, write="QuantumLayer(circuit, observables)"), backends=anything)
 def compare(
     layer: QuantumLayer,
     backends: str | Mapping[str, Backend | NoiseModel | str] | Iterable[Backend],

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, anything, either, or_none, path, whole
 from torchbp.backends.shots import Estimates, Sampler, ShotMeter, Shots
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.circuits.grouping import Grouping, MeasurementGroup
@@ -75,6 +76,15 @@ class QiskitBackend:
         >>> layer(x).sum().backward()
     """
 
+    @checked(
+        target=anything,
+        shots=or_none(whole(1)),
+        mitigation=anything,
+        budget=a(Budget, write="Budget(shots=1_000_000)"),
+        ledger=either(path, a(Ledger)),
+        optimization_level=whole(0, 3),
+        machine=anything,
+    )
     def __init__(
         self,
         target: Any,
@@ -91,8 +101,6 @@ class QiskitBackend:
         seed: int | None = None,
         machine: Any = None,
     ) -> None:
-        if optimization_level not in (0, 1, 2, 3):
-            raise InputError(f"optimization_level is 0, 1, 2 or 3; got {optimization_level!r}.")
         self._at: Machine = connect(target, machine, tuple(job_tags), budget, ledger, run, seed)
         self.mitigation = as_mitigation(mitigation)
         self.name, self.executor = self._at.name, self._at.executor
@@ -102,9 +110,7 @@ class QiskitBackend:
         self._isa: WeakKeyDictionary[Circuit, dict[Any, list[IsaCircuit]]] = WeakKeyDictionary()
         self._samplers: WeakKeyDictionary[Circuit, dict[Any, Sampler]] = WeakKeyDictionary()
         self._misread: dict[int, np.ndarray] = {}
-        self._calibration = (
-            None if calibration_shots is None else whole_number("calibration_shots", calibration_shots, 1)
-        )
+        self._calibration = calibration_shots
         self.shots = shots
 
     latest: Estimates | None

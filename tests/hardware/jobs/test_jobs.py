@@ -416,7 +416,7 @@ def test_a_local_job_dies_with_its_process(tmp_path: Path) -> None:
         ({"retries": -1}, "retries is a whole number of at least 0, got -1"),
         ({"in_flight": 0}, "in_flight is a whole number of at least 1, got 0"),
         ({"lookups": True}, "lookups is a whole number of at least 1, got True"),
-        ({"timeout": 0}, "poll and timeout are seconds above 0"),
+        ({"timeout": 0}, "timeout is a positive finite number, got 0"),
     ],
 )
 def test_wrong_arguments(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -429,7 +429,7 @@ def test_wrong_arguments_of_the_others(tmp_path: Path) -> None:
     """Backoff and rehearsal."""
     with pytest.raises(InputError, match=r"needs 0 <= first <= longest, got 2\.0 and 1\.0"):
         Backoff(2.0, 1.0)
-    with pytest.raises(InputError, match=r"rate is a share of the jobs, from 0 to 1; got 20"):
+    with pytest.raises(InputError, match=r"rate is a finite number of at least 0 and of at most 1, got 20"):
         RehearsalService(Coins(), tmp_path, rate=20)
     with pytest.raises(UnknownNameError, match=r"Unknown fault 'slo'\. Did you mean 'slow'"):
         RehearsalService(Coins(), tmp_path, faults=["slo"])

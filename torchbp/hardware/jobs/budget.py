@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import real
 from torchbp.errors import BudgetExceededError, InputError
 from torchbp.hardware.jobs.attempt import Attempt, Cost
 
@@ -15,6 +16,7 @@ CALIBRATION = "readout calibration"
 """The label "purpose" of jobs that measure readout errors."""
 
 
+@checked()
 @dataclass(frozen=True)
 class Price:
     """What a machine charges, in one currency; the sum of the three.
@@ -32,10 +34,6 @@ class Price:
     per_shot: float = 0.0
     per_circuit: float = 0.0
 
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            _check_number(f"The price {name}", value)
-
     def of(self, quantum_seconds: float | None, shots: int, circuits: int) -> float | None:
         """Money for a job; None where time has a price and the time is not known."""
         if self.per_second and quantum_seconds is None:
@@ -43,6 +41,7 @@ class Price:
         return self.per_second * (quantum_seconds or 0.0) + self.per_shot * shots + self.per_circuit * circuits
 
 
+@checked(shots=real(0), quantum_seconds=real(0))
 @dataclass(frozen=True)
 class Budget:
     """Limits on everything in a ledger, or on one run.
@@ -73,10 +72,6 @@ class Budget:
     scope: Literal["ledger", "run"] = "ledger"
 
     def __post_init__(self) -> None:
-        for name in ("shots", "quantum_seconds", "money"):
-            limit = getattr(self, name)
-            if limit is not None:
-                _check_number(f"The budget's {name}", limit)
         if self.scope not in ("ledger", "run"):
             raise InputError(f'A budget\'s scope is "ledger" or "run", got {self.scope!r}.')
         if self.money is not None and not self.prices:
@@ -159,11 +154,6 @@ def _advice(wanted: Sequence[Attempt]) -> str:
 
 def _costs(known: Sequence[Attempt], wanted: Sequence[Attempt]) -> tuple[list[Cost], list[Cost]]:
     return [a.cost for a in known], [a.estimate for a in wanted]
-
-
-def _check_number(what: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise InputError(f"{what} is a finite number of at least 0; got {value!r}.")
 
 
 def _number(value: float) -> str:

@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from torchbp.arguments import checked
 from torchbp.errors import InputError, LedgerError
 from torchbp.hardware.jobs import account, lines
 from torchbp.hardware.jobs.attempt import Attempt, Cost, Key
@@ -46,6 +47,7 @@ class Ledger:
             that were altered, doubled, deleted or moved.
     """
 
+    @checked()
     def __init__(self, path: str | os.PathLike[str], clock: Callable[[], float] = time.time) -> None:
         self.path = Path(path)
         self.id = secrets.token_hex(4)

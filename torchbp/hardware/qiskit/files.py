@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchbp.circuits import Circuit, PauliSum
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a
+from torchbp.circuits import Circuit, PauliSum, given
 from torchbp.errors import InputError, TorchBPError, UnknownNameError
 from torchbp.hardware.packages import need
 from torchbp.hardware.qiskit.export import FORMAT, METADATA, to_qiskit
@@ -47,6 +49,7 @@ class Loaded:
         return QuantumLayer(self.circuit, self.observables or None, **options)
 
 
+@checked(source=a(QuantumLayer, Circuit), observables=given.observables)
 def export(
     source: QuantumLayer | Circuit,
     path: str | os.PathLike[str],
@@ -108,6 +111,7 @@ def export(
     return path
 
 
+@checked()
 def load(path: str | os.PathLike[str]) -> Loaded:
     """Read a circuit from a QPY, OpenQASM 3 or OpenQASM 2 file; what kind it is, its first bytes say.
 
