@@ -16,7 +16,6 @@ from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.records.announcement import announce
 from torchbp.callbacks.records.events import Event
-from torchbp.callbacks.remedy import a_detector
 from torchbp.diagnosis.plateau import Verdict
 from torchbp.errors import BudgetExceededError, InputError
 from torchbp.hardware.calibration import Calibration, CalibrationDrift
@@ -46,7 +45,7 @@ class ShotLedger(Callback):
     Each process of a distributed fit needs a run of its own name: its jobs are its own.
     """
 
-    @checked(runners=each(a(JobRunner)), detector=a_detector)
+    @checked(runners=each(a(JobRunner)), detector=a(PlateauDetector))
     def __init__(
         self,
         runners: JobRunner | Iterable[JobRunner] | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from torchbp.arguments.kinds import Check
@@ -48,14 +48,13 @@ def _checked(function: Any, name: str, own: dict[str, Check]) -> Any:
         if parameter.name not in table:
             raise TypeError(f"{name}({parameter.name}=) has no check: give one, or add the word to the table")
         checks[parameter.name] = table[parameter.name], parameter.default
-    takes_more = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise _misfit(name, list(checks), [] if takes_more else list(kwargs), error) from None
+            raise _misfit(name, signature, kwargs, error) from None
         for argument, (check, default) in checks.items():
             value = bound.arguments.get(argument, default)
             if value is not default:
@@ -66,10 +65,24 @@ def _checked(function: Any, name: str, own: dict[str, Check]) -> Any:
     return call
 
 
-def _misfit(name: str, known: list[str], given: list[str], error: TypeError) -> CallError:
-    """What is wrong with the names of a call's arguments."""
+def misfit(function: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> None:
+    """Raise CallError unless a function that somebody gave can be called like this."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some functions written in C nothing is known
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise _misfit(name, signature, kwargs, error) from None
+
+
+def _misfit(name: str, signature: inspect.Signature, given: Mapping[str, Any], error: TypeError) -> CallError:
+    """What is wrong with the names of a call's arguments, or with their number."""
+    known = [p for p in signature.parameters if p != "self"]
     takes = f"{name} takes {', '.join(known) or 'no arguments'}"
-    for word in given:
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    for word in [] if open_ended else given:
         if word not in known:
             close = difflib.get_close_matches(word, known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""

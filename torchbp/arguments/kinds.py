@@ -26,10 +26,17 @@ def anything(name: str, value: Any) -> Any:
 def whole(least: int, most: int = MOST) -> Check:
     """A whole number from `least` to `most`, as an int."""
 
-    def check(name: str, value: Any) -> int:
+    limit = at_most(most)
+    return lambda name, value: whole_number(name, limit(name, value), least)
+
+
+def at_most(most: int) -> Check:
+    """For functions that look at their numbers themselves: none that is far too large."""
+
+    def check(name: str, value: Any) -> Any:
         if isinstance(value, int | np.integer) and value > most:
             raise InputError(f"{name} is at most {most:,}, got {value!r}.")
-        return whole_number(name, value, least)
+        return value
 
     return check
 

@@ -24,6 +24,13 @@ def real_tensor(name: str, value: Any) -> Tensor:
     return value
 
 
+def initial(name: str, value: Any) -> Any:
+    """Where weights start: a name, a function, or the numbers."""
+    if not isinstance(value, str | Tensor | Iterable) and not callable(value):
+        raise InputError(f"{name} is the name of an initializer, a function, or the weights; got {value!r:.60}.")
+    return value
+
+
 def parameters(name: str, value: Any) -> Any:
     """Parameters as torch's optimizers take them."""
     if isinstance(value, Tensor) or not isinstance(value, Iterable) or isinstance(value, str | bytes):

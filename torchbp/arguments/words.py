@@ -19,7 +19,7 @@ from torchbp.arguments.kinds import (
     text,
     whole,
 )
-from torchbp.arguments.tensors import generator, parameters, real_tensor
+from torchbp.arguments.tensors import generator, initial, parameters, real_tensor
 
 _WIRES = 10_000
 _LAYERS = 1_000_000
@@ -154,7 +154,7 @@ WORDS: dict[str, Check] = {
     "folder": path,
     "ledger": anything,
     # By what
-    "init": anything,
+    "init": initial,
     "strategy": anything,
     "method": _name_or_function,
     "runner": _name_or_function,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torchbp.arguments import checked
-from torchbp.arguments.kinds import a, anything
+from torchbp.arguments.kinds import a, anything, either, text
 from torchbp.errors import InputError, PreconditionError, UnknownNameError
 from torchbp.gradients.groups import WeightGroup, find_groups
 from torchbp.gradients.isolation import undisturbed
@@ -46,7 +46,7 @@ class ProbeReport(list[LayerSummary]):
     _repr_markdown_ = __repr__
 
 
-@checked(model=a(nn.Module), batch=anything, source=anything)
+@checked(model=a(nn.Module), batch=anything, source=either(text, a(GradientSource)))
 def probe(
     model: nn.Module,
     batch: Any,

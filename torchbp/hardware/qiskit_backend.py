@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchbp.arguments import checked
-from torchbp.arguments.kinds import a, anything, either, or_none, path, whole
+from torchbp.arguments.kinds import a, anything, either, or_none, path, text, whole
 from torchbp.backends.shots import Estimates, Sampler, ShotMeter, Shots
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.circuits.grouping import Grouping, MeasurementGroup
@@ -79,7 +79,7 @@ class QiskitBackend:
     @checked(
         target=anything,
         shots=or_none(whole(1)),
-        mitigation=anything,
+        mitigation=or_none(either(text, a(Mitigation, write="Mitigation(readout=True)"))),
         budget=a(Budget, write="Budget(shots=1_000_000)"),
         ledger=either(path, a(Ledger)),
         optimization_level=whole(0, 3),

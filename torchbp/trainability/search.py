@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchbp.arguments import checked, whole_number
-from torchbp.arguments.kinds import anything, batches, whole
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import batches, whole
 from torchbp.circuits import Circuit, PauliSum, given
 from torchbp.diagnosis.plateau import Verdict
 from torchbp.errors import InputError, UnknownNameError
@@ -100,7 +100,7 @@ def _candidates(name: str, value: Any) -> Mapping[str, Candidate]:
     return given
 
 
-@checked(candidates=_candidates, budget=anything, loader=batches, observables=given.observables, eta=whole(2))
+@checked(candidates=_candidates, budget=whole(0), loader=batches, observables=given.observables, eta=whole(2))
 def search(
     candidates: Mapping[str, Candidate],
     budget: int,
@@ -151,9 +151,6 @@ def search(
     What it does not show: how the winner does with more steps than it had, nor how far chance decided: candidates
     whose scores differ by less than those of different seeds are equal.
     """
-    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
-        raise InputError(f"budget is a whole number of training steps, 0 for trainability alone; got {budget!r}.")
-    whole_number("eta", eta, 2)
     if isinstance(runner, str) and runner not in RUNNERS:
         raise UnknownNameError("runner", runner, RUNNERS)
     run = RUNNERS[runner] if isinstance(runner, str) else runner

@@ -80,6 +80,8 @@ def export(
         InputError: features for a format that keeps them as parameters, or none for one that can't.
     """
     path = Path(path)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InputError(f"{path} can't be written: give the name of a file in a folder that is there.")
     if format is None:
         format = {".qpy": "qpy", ".qasm": "qasm3", ".qasm3": "qasm3"}.get(path.suffix)
         if format is None:
