@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+from torchbp import trainability
 from torchbp.arguments import checked
 from torchbp.arguments.kinds import a, each, either, real, whole
 from torchbp.arguments.words import WORDS
@@ -29,38 +30,11 @@ from torchbp.trainability import landscape, light_cone, search, variance_of
 
 ROOMS = ("circuits", "backends", "callbacks", "models", "optim", "hardware", "trainability")
 
-RESULTS = set(
-    [
-        "Operation",
-        "Parameter",
-        "Attempt",
-        "Calibration",
-        "CalibrationDrift",
-        "Comparison",
-        "Cost",
-        "Measurement",
-        "QiskitExport",
-        "Usage",
-        "Curvatures",
-        "EntanglementEntropy",
-        "EntanglingCapability",
-        "Expressibility",
-        "InformationContent",
-        "Landscape",
-        "LieAlgebra",
-        "LieGrowth",
-        "LightCone",
-        "Path",
-        "Precheck",
-        "Progress",
-        "ScalingFit",
-        "ScanRow",
-        "Search",
-        "Standing",
-        "VarianceEstimate",
-        "VarianceScan",
-    ]
-)
+RESULTS = {
+    *(name for name in trainability.__all__ if inspect.isclass(getattr(trainability, name))),
+    *("Operation", "Parameter", "Attempt", "Calibration", "CalibrationDrift", "Comparison", "Cost", "Measurement"),
+    *("QiskitExport", "Usage"),
+}
 """What functions return: nobody else builds them."""
 
 PROTOCOLS = {"Backend", "Proposer", "Service"}
@@ -69,6 +43,9 @@ OWN = {
     "TorchQuantumBackend",  # which takes none
     "HybridClassifier",  # whose constructors Lightning looks into
     "HybridRegressor",
+    "constant",  # called for every gate
+    "feature",
+    "weight",
 }
 """These look at their arguments themselves."""
 
@@ -395,12 +372,12 @@ FITS = {
     # What a word may well be, of the things above. None is looked up in the signature.
     "zero": """n_features index n_particles start_at warmup retries first longest rate confidence seed stability
         per_second per_shot per_circuit seconds_per_shot budget scale value coupling field readout depolarizing_1q
-        depolarizing_2q amplitude_damping phase_damping price_per_shot shots quantum_seconds store_bytes target degree seconds_per_job
-        optimization_level qubits noise""",
+        depolarizing_2q amplitude_damping phase_damping price_per_shot shots quantum_seconds store_bytes target degree
+        seconds_per_job optimization_level qubits noise""",
     "negative": "scale value coupling field target",
-    "huge": "scale value coupling field learning_rate sigma first_step perturbation stability timeout poll first"
-    " longest per_second per_shot per_circuit seconds_per_shot budget price_per_shot quantum_seconds target span"
-    " seconds target_snr resume_when step shots",
+    "huge": """index scale value coupling field learning_rate sigma first_step perturbation stability timeout poll first
+        longest per_second per_shot per_circuit seconds_per_shot budget price_per_shot quantum_seconds target span
+        seconds target_snr resume_when step shots""",
     "string": "name run path file folder ledger prefix study storage job_tags",
     "list": "job_tags",
     "None": "name max_evaluations resume_when",

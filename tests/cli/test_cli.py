@@ -22,6 +22,37 @@ from torchbp.trainability import lie_algebra, precheck
 Capture = pytest.CaptureFixture[str]
 
 
+TASK = """
+import lightning as L, torch
+from torch.utils.data import DataLoader, TensorDataset
+
+class Task(L.LightningDataModule):
+    def train_dataloader(self):
+        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+        return DataLoader(TensorDataset(x, x[:, :1]), 4)
+
+class Witness(L.Callback):
+    def on_train_end(self, trainer, module):
+        weights = torch.cat([p.detach().flatten() for p in module.parameters()])
+        torch.save((trainer.global_step, weights), f"{trainer.global_rank} of {trainer.world_size}.pt")
+"""
+SETTINGS = """
+seed_everything: 1
+trainer:
+  max_epochs: 1
+  logger: false
+  enable_progress_bar: false
+  enable_model_summary: false
+  enable_checkpointing: false
+  accelerator: cpu
+  callbacks: [{class_path: task.Witness}]
+model:
+  class_path: torchbp.models.HybridRegressor
+  init_args: {n_features: 4, n_wires: 2, depth: 1}
+data: {class_path: task.Task}
+"""
+
+
 def json_of(capsys: Capture, *words: str) -> tuple[int, dict]:
     code = main([*words, "--json"])
     return code, json.loads(capsys.readouterr().out)
@@ -227,25 +258,9 @@ def test_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture)
     """LightningCLI from a YAML file that names torchbp's classes."""
     pytest.importorskip("jsonargparse")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "run.yaml").write_text(
-        """
-seed_everything: 1
-trainer:
-  max_epochs: 1
-  logger: false
-  enable_progress_bar: false
-  enable_model_summary: false
-  enable_checkpointing: false
-  accelerator: cpu
-  callbacks:
-    - class_path: torchbp.callbacks.GradientSNRMonitor
-model:
-  class_path: torchbp.models.HybridRegressor
-  init_args: {n_features: 4, n_wires: 2, depth: 1}
-data:
-  class_path: lightning.pytorch.demos.boring_classes.BoringDataModule
-"""
-    )
+    settings = SETTINGS.replace("task.Witness", "torchbp.callbacks.GradientSNRMonitor")
+    data = "lightning.pytorch.demos.boring_classes.BoringDataModule"
+    (tmp_path / "run.yaml").write_text(settings.replace("task.Task", data))
     assert main(["train"]) == 2
     assert main(["train", "fit", "--config", "run.yaml", "--print_config"]) == 0
     shown = capsys.readouterr().out
@@ -403,37 +418,6 @@ def test_doctor_knows_which_versions_fit(capsys: Capture, monkeypatch: pytest.Mo
     assert (code, check["state"]) == (1, "broken")
     assert check["found"].startswith("2.6.2, and torchbp takes ")
     assert check["mend"].startswith('pip install "lightning')
-
-
-TASK = """
-import lightning as L, torch
-from torch.utils.data import DataLoader, TensorDataset
-
-class Task(L.LightningDataModule):
-    def train_dataloader(self):
-        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
-        return DataLoader(TensorDataset(x, x[:, :1]), 4)
-
-class Witness(L.Callback):
-    def on_train_end(self, trainer, module):
-        weights = torch.cat([p.detach().flatten() for p in module.parameters()])
-        torch.save((trainer.global_step, weights), f"{trainer.global_rank} of {trainer.world_size}.pt")
-"""
-SETTINGS = """
-seed_everything: 1
-trainer:
-  max_epochs: 1
-  logger: false
-  enable_progress_bar: false
-  enable_model_summary: false
-  enable_checkpointing: false
-  accelerator: cpu
-  callbacks: [{class_path: task.Witness}]
-model:
-  class_path: torchbp.models.HybridRegressor
-  init_args: {n_features: 4, n_wires: 2, depth: 1}
-data: {class_path: task.Task}
-"""
 
 
 @pytest.mark.parametrize(

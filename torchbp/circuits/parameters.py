@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Literal
 
-from torchbp.arguments import checked
-from torchbp.arguments.kinds import anything, at_most
 from torchbp.errors import CircuitError
 
 
@@ -61,13 +59,11 @@ class Parameter:
         return f"{scale}{source}" + (f"{self.offset:+.6g}" if self.offset else "")
 
 
-@checked(value=anything)
 def constant(value: float) -> Parameter:
     """A fixed angle."""
     return Parameter("constant", offset=_number(value))
 
 
-@checked(index=at_most(1_000_000))
 def feature(index: int) -> Parameter:
     """The angle x[:, index]; `2 * feature(0)`, `feature(0) - 0.5` and `feature(0) * feature(1)` work too."""
     if isinstance(index, bool) or not isinstance(index, int) or index < 0:
@@ -75,7 +71,6 @@ def feature(index: int) -> Parameter:
     return Parameter("feature", (index,))
 
 
-@checked()
 def weight() -> Parameter:
     """A new trainable angle. Appending the same object, or a multiple of it, again shares the weight."""
     return Parameter("weight", token=object())
