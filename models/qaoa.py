@@ -204,11 +204,13 @@ def _edges(graph: Graph, n_nodes: int | None) -> tuple[list[Edge], int]:
         edges = [(int(a), int(b), float(matrix[a, b])) for a, b in zip(rows, columns, strict=True)]
         least = len(matrix)
     else:
-        if not isinstance(graph, Iterable) or isinstance(graph, str):
+        try:
+            given = list(graph)
+        except TypeError:
             raise InputError(
                 f"A graph is a list of edges (i, j) or (i, j, weight), or a matrix of weights; got {graph!r}."
-            )
-        edges = [_edge(edge) for edge in graph]
+            ) from None
+        edges = [_edge(edge) for edge in given]
         least = max((max(a, b) + 1 for a, b, _ in edges), default=1)
     if not edges:
         raise InputError("The graph has no edges: nothing can be cut.")
