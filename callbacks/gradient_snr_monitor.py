@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, whole_number
 from torchbp.callbacks.mechanics.constant_weights import constant
 from torchbp.callbacks.mechanics.evaluation import sum_over_ranks
 from torchbp.callbacks.mechanics.investigation import quantum_layers as _layers
@@ -98,6 +98,7 @@ class GradientSNRMonitor(Callback):
     the size, which with few wires, where a step takes its time whatever the batch, is nearly K steps.
     """
 
+    @checked()
     def __init__(
         self,
         every_n_steps: int = 50,

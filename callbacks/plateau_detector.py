@@ -14,7 +14,7 @@ from weakref import ref
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, kinds, whole_number
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.mechanics.evaluation import agreed, mean_over_ranks
 from torchbp.callbacks.mechanics.experiments.held_batches import HeldBatches
@@ -78,6 +78,11 @@ class PlateauDetector(Callback):
     probe; a model without a torchbp layer gets no verdict, and one warning.
     """
 
+    @checked(
+        monitor=kinds.a(GradientSNRMonitor),
+        thresholds=kinds.a(Thresholds),
+        baseline=kinds.either(kinds.path, kinds.a(Baseline)),
+    )
     def __init__(
         self,
         monitor: GradientSNRMonitor | None = None,
