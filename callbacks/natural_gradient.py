@@ -17,9 +17,9 @@ from torchbp.callbacks.mechanics.isolation import training_loss
 from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
 from torchbp.callbacks.mechanics.step_hooks import StepHooks
-from torchbp.callbacks.on_trial import OnTrial
+from torchbp.callbacks.on_trial import OnTrial, layers_in_words
 from torchbp.callbacks.plateau_detector import PlateauDetector
-from torchbp.callbacks.remedy import a_detector, layers_in_words
+from torchbp.callbacks.remedy import a_detector
 from torchbp.diagnosis.probing import Passage, passage
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.gradients.microbatch import split_batch
