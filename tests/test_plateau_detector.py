@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import math
 import random
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics
+from ailing_runs import RUNS, Trained
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -36,7 +36,6 @@ from torchbp.gradients.plateau import Verdict
 from torchbp.gradients.stats import LayerSummary
 
 PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -634,19 +633,6 @@ def test_bad_options(options: dict[str, int], message: str) -> None:
 # ---- the ten verdicts
 
 
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    """The benchmark's runs, whose label follows from their construction."""
-    spec = importlib.util.spec_from_file_location("plateaubench", BENCHMARKS / "plateaubench.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "plateaubench", module)  # where its dataclasses look for names
-        spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     ("label", "seed", "adam"),
     [
@@ -662,11 +648,9 @@ def bench() -> ModuleType:
         (Verdict.DIVERGING, 100, False),
     ],
 )
-def test_each_verdict_in_a_run_that_shows_it(
-    pl: ModuleType, bench: ModuleType, label: Verdict, seed: int, adam: bool
-) -> None:
+def test_each_verdict_in_a_run_that_shows_it(pl: ModuleType, label: Verdict, seed: int, adam: bool) -> None:
     """The first verdict other than healthy within 100 steps. Oracle: how the run was constructed."""
-    run = bench.SCENARIOS[label](seed, adam)
+    run = RUNS[label.value](seed, adam)
     detector = PlateauDetector(GradientSNRMonitor(every_n_steps=4), window=8, target=run.target)
 
     class Stop(pl.Callback):
@@ -675,7 +659,7 @@ def test_each_verdict_in_a_run_that_shows_it(
 
     torch.manual_seed(seed)
     data = DataLoader(TensorDataset(run.x, run.y), run.batch_size, shuffle=True, generator=generator(seed))
-    trainer_of(pl, [detector, Stop()], max_epochs=None, max_steps=100).fit(bench.Trained(run), data)
+    trainer_of(pl, [detector, Stop()], max_epochs=None, max_steps=100).fit(Trained(run), data)
     assert detector.diagnosis is not None
     assert detector.diagnosis.verdict is label, str(detector.diagnosis)
     assert 0.5 <= detector.diagnosis.confidence <= 1

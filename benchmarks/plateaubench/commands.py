@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import traceback
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -104,7 +105,11 @@ def labelled(which: tuple[str, str, int]) -> labels.Labels | None:
     torch.set_num_threads(1)
     half, name, seed = which
     scenario = next(s for s in scenarios_of(half) if s.name == name)
-    return oracle.certify(scenario, seed) if half == "healthy" else oracle.label(scenario, seed).compact()
+    try:
+        return oracle.certify(scenario, seed) if half == "healthy" else oracle.label(scenario, seed).compact()
+    except Exception:
+        traceback.print_exc()  # one run without a label is no reason to lose those of the others
+        return None
 
 
 def leaderboard(arguments: argparse.Namespace) -> None:

@@ -28,22 +28,28 @@ class Lab:
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.scenario, self.seed = scenario, seed
+        self._fresh = scenario.task(seed)
         task, run = record(scenario, seed)
         self.task: Task = task
         self.run: Record = run
+        self._continued: dict[Any, float] = {}
 
     # ---- states
 
     def at(self, snapshot: Snapshot | None = None) -> Task:
         """A new run, at a snapshot, in its own precision."""
-        task = self.scenario.task(self.seed)
+        task = copy.deepcopy(self._fresh)
+        torch.manual_seed(self.seed + 1)
         if snapshot is not None:
-            task.module.load_state_dict(snapshot.state)
+            known = task.module.state_dict()  # TorchQuantum keeps the last batch's states among the buffers
+            task.module.load_state_dict({key: value for key, value in snapshot.state.items() if key in known})
         return task
 
     def precise(self, snapshot: Snapshot | None = None) -> Task:
-        """The same in double precision."""
+        """The same in double precision, which TorchQuantum does not have."""
         task = self.at(snapshot)
+        if task.quantum:
+            return task
         task.module.double()
         task.whole = as_double(task.whole)
         return task
@@ -125,7 +131,14 @@ class Lab:
 
     # ---- the run, continued otherwise
 
-    def continued(
+    def continued(self, snapshot: Snapshot, steps: int, **how: Any) -> float:
+        """The exact objective after `steps` more steps of the run's own optimizers, averaged over the last quarter."""
+        key = snapshot.step, steps, *sorted(how.items())
+        if key not in self._continued:
+            self._continued[key] = self._continue(snapshot, steps, **how)
+        return self._continued[key]
+
+    def _continue(
         self,
         snapshot: Snapshot,
         steps: int,
@@ -133,15 +146,12 @@ class Lab:
         rate: float = 1.0,
         without_shots: bool = False,
         noiseless: bool = False,
-        all_data: bool = False,
-        frozen: nn.Module | str | None = None,
+        frozen: str | None = None,
     ) -> float:
-        """The exact objective after `steps` more steps of the run's own optimizers, averaged over the last quarter."""
         task = self.at(snapshot)
         module = task.module
-        if isinstance(frozen, str):
-            frozen = module.get_submodule(frozen)
-        held = {id(p): p.detach().clone() for p in frozen.parameters()} if frozen is not None else {}
+        still = list(module.get_submodule(frozen).parameters()) if frozen is not None else []
+        held = [p.detach().clone() for p in still]
         optimizers = optimizers_of(module)
         for optimizer, state in zip(optimizers, snapshot.optimizers, strict=True):
             optimizer.load_state_dict(copy.deepcopy(state))
@@ -153,15 +163,13 @@ class Lab:
             with exact(module, noiseless=noiseless) if without_shots or noiseless else nullcontext():
                 for optimizer in optimizers:
                     optimizer.zero_grad()
-                value = task.loss(module, task.whole if all_data else batch)
-                value.backward()
+                loss = task.loss(module, batch)
+                loss.backward()
                 for optimizer in optimizers:
                     optimizer.step()
-            if held:
-                with torch.no_grad():
-                    for p in module.parameters():
-                        if id(p) in held:
-                            p.copy_(held[id(p)])
+            with torch.no_grad():
+                for parameter, value in zip(still, held, strict=True):
+                    parameter.copy_(value)
             if (step >= 3 * steps // 4 and step % every == 0) or step == steps - 1:
                 values.append(self._goal(task, noiseless))
         return sum(values) / len(values)

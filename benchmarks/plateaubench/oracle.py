@@ -27,6 +27,8 @@ MOVES = 0.05
 """Share of what is left to gain that a run gains in a quarter of its budget, or later on, if it gets anywhere."""
 LOWER = 0.1
 """Share of what a task has to give that another start, or way of training, must gain to be worth it."""
+WARM = 0.04
+"""A start that is short of the goal by less than this share of a random start's distance is at the goal."""
 DRIFTS = 0.03
 """Change of a fixed circuit's outputs, relative to their spread."""
 
@@ -70,6 +72,7 @@ def label(scenario: Scenario, seed: int) -> Labelled:
         facts.append({"step": snapshot.step, **known.facts})
         layers = known.layers
     if lab.run.ended_at is not None:
+        found = found or [(0, ["healthy"])]
         found = [(step, [*names, "diverging"]) for step, names in found]
         found.append((lab.run.ended_at, ["diverging"]))
     named = {name: verdict_of_layer(layer) for name, layer in layers.items()} if len(layers) > 1 else {}
@@ -169,9 +172,10 @@ class Judged:
         return float(self.facts["bottom"])
 
     def scale(self) -> float:
-        """What the task has to give: from the run's start or a usual random one, the worse, to the lowest known."""
+        """What the run has to gain: from its start to the lowest known; from a random start, where it starts there."""
         begins = [begin for begin, _ in self.lab.restarts if math.isfinite(begin)]
-        return max(self.lab.run.curve[0][1], statistics.median(begins)) - self.lowest() or 1.0
+        own, usual = self.lab.run.curve[0][1] - self.lowest(), statistics.median(begins) - self.lowest()
+        return (own if own > WARM * usual else usual) or 1.0
 
     def short(self) -> float:
         """What is left to gain, of what there is."""
@@ -329,3 +333,26 @@ def roughness(curve: list[tuple[int, float]]) -> float:
     half = curve[len(curve) // 2 :]
     distances = [abs(value - smooth(curve, step)) for step, value in half if math.isfinite(value)]
     return statistics.median(distances) if distances else 0.0
+
+
+def certify(scenario: Scenario, seed: int) -> Labels | None:
+    """Healthy labels of a run that kept learning, from its exact objective alone; None for any other run.
+
+    It must gain at least an eighth of its objective's range over random starts, and a twentieth of that gain in the
+    last quarter of the budget; where less than a tenth of the gain is left, "converged" is no mistake.
+    """
+    lab = Lab(scenario, seed)
+    curve, steps = lab.run.curve, lab.run.steps
+    if lab.run.ended_at is not None or not all(math.isfinite(value) for _, value in curve):
+        return None
+    rough = roughness(curve)
+    begin, late, end = (smooth(curve, step) for step in (0, 3 * steps // 4, steps))
+    starts = [goal(lab.restarted(number)) for number in range(3)]
+    usual = max([begin, *starts]) - min([end, *starts])
+    if begin - end < max(usual / 8, 6 * rough) or late - end < max((begin - end) / 20, 3 * rough):
+        return None
+    nearly = [step for step, _ in curve if smooth(curve, step) - end < (begin - end) / 10]
+    intervals: list[tuple[int, tuple[str, ...]]] = [(0, ("healthy",))]
+    if nearly and nearly[0] > 0:
+        intervals.append((nearly[0], ("healthy", "converged")))
+    return Labels(tuple(intervals), steps, begin - end)

@@ -19,7 +19,7 @@ from benchmarks.plateaubench.task import Scenario, Task
 from torchbp import QuantumLayer
 
 POINTS = 40
-MARKS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MARKS = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9)
 
 
 @dataclass

@@ -83,12 +83,12 @@ def one_shot(seed: int) -> Task:
     """A fit that is as good as done, as far as a single shot can tell: and chance undoes as much as is learned."""
     layer = shallow(pick(seed, 2, 3), seed, shots=1)
     x, y = taught(layer, seed, 0.3, 64)
-    return supervised(Learner(layer, mse, adam(0.02)), x, y, seed, steps=250, batch=2)
+    return supervised(Learner(layer, mse, adam(0.05)), x, y, seed, steps=250, batch=2)
 
 
 def shots_for_an_energy(seed: int) -> Task:
     """Eight shots for all the terms of a hydrogen molecule."""
-    model = VQE(h2(), depth=2, shots=8, learning_rate=0.15, init="uniform", generator=generator(seed))
+    model = VQE(h2(), depth=2, shots=8, learning_rate=0.1, init="uniform", generator=generator(seed))
     return variational(model, 300)
 
 
