@@ -17,7 +17,7 @@ import torch
 from benchmarks.plateaubench.lab import Lab, call_of
 from benchmarks.plateaubench.labels import Labels
 from benchmarks.plateaubench.layers import LayerFacts, examine
-from benchmarks.plateaubench.record import Snapshot, exact, goal
+from benchmarks.plateaubench.record import POINTS, Snapshot, exact, goal
 from benchmarks.plateaubench.task import Scenario
 from torchbp import QuantumLayer
 
@@ -186,10 +186,13 @@ class Judged:
         return self.short() < NEAR
 
     def won(self) -> float:
-        """What the run itself will gain from here, above the noise of the curve."""
-        later = [step for step, _ in self.lab.run.curve if step > self.snapshot.step]
-        best = min((smooth(self.lab.run.curve, step) for step in later), default=self.now())
-        return max(0.0, self.now() - best - 2 * roughness(self.lab.run.curve))
+        """What the run itself will gain: to the lowest mean over a quarter of the budget, or over all that is left."""
+        later = [
+            value if math.isfinite(value) else math.inf for s, value in self.lab.run.curve if s > self.snapshot.step
+        ]
+        width = min(len(later), POINTS // 4)
+        means = [sum(later[i : i + width]) / width for i in range(len(later) - width + 1)] if later else [self.now()]
+        return max(0.0, self.now() - min(means) - 2 * roughness(self.lab.run.curve))
 
     def gain(self) -> float:
         """The same, as a share of what is left to gain."""
