@@ -10,7 +10,11 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from torchbp import Circuit, QuantumLayer, weight
+from benchmarks.plateaubench.building import Energy, inputs, mean_output, mse, shallow
+from benchmarks.plateaubench.building import taught as taught_on
+from benchmarks.plateaubench.scenarios.dev.untrained import beyond_the_light_cone
+from benchmarks.plateaubench.task import generator
+from torchbp import QuantumLayer
 from torchbp.backends.fused import FusedBackend
 from torchbp.backends.noise import NoiseModel
 from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z, tfim
@@ -47,36 +51,8 @@ class Trained(L.LightningModule):
         return self.run.optimizer(self.parameters(), lr=self.run.learning_rate)
 
 
-def shallow(n: int, seed: int, depth: int = 2, **options: Any) -> QuantumLayer:
-    circuit = angle_encoding(n) + hardware_efficient(n, depth, gate="cz")
-    return QuantumLayer(circuit, local_z(n), generator=generator(seed), **options)
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def inputs(n: int, seed: int, samples: int = 256) -> Tensor:
-    return 2 * torch.rand(samples, n, generator=generator(seed)) - 1
-
-
-def mse(output: Tensor, target: Tensor) -> Tensor:
-    return (output - target).square().mean()
-
-
-def mean_output(output: Tensor, target: Tensor) -> Tensor:
-    return output.mean()
-
-
 def taught(layer: QuantumLayer, seed: int, distance: float) -> tuple[Tensor, Tensor]:
-    """Inputs, and the outputs of the same circuit at weights `distance` away: a task that can be solved exactly."""
-    x = inputs(layer.circuit.n_features, seed)
-    start = layer.weights.detach().clone()
-    with torch.no_grad(), layer.exact(), layer.noiseless():
-        layer.weights += distance * torch.randn(start.shape, generator=generator(seed + 1))
-        y = layer(x)
-        layer.weights.copy_(start)
-    return x, y
+    return taught_on(layer, seed, distance, samples=256)
 
 
 def healthy(seed: int, adam: bool) -> Run:
@@ -127,18 +103,7 @@ def local_minimum(seed: int, adam: bool) -> Run:
             break
     x = torch.zeros(32, 0)
     goal = 0.95 * ground
-    return Run(Repeated(layer), x, x[:, :1], mean_output, ADAM if adam else SGD, 0.001 if adam else 0.01, goal)
-
-
-class Repeated(nn.Module):
-    """A circuit without features, once for the whole batch."""
-
-    def __init__(self, layer: QuantumLayer) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer().expand(len(x), -1)
+    return Run(Energy(layer), x, x[:, :1], mean_output, ADAM if adam else SGD, 0.001 if adam else 0.01, goal)
 
 
 def converged(seed: int, adam: bool) -> Run:
@@ -179,17 +144,7 @@ def drifting(seed: int, adam: bool) -> Run:
 
 
 def dead_layer(seed: int, adam: bool) -> Run:
-    """The second of three layers turns wires that are neither measured nor entangled with those that are."""
-    n = 4 + seed % 3
-    circuit = Circuit(n + 2)
-    for index, wires in enumerate((range(n), range(n, n + 2), range(n))):
-        circuit.start_layer(f"layer{index}")
-        for wire in wires:
-            circuit.append("ry", wire, weight()).append("rx", wire, weight())
-        for wire in list(wires)[:-1]:
-            circuit.append("cnot", (wire, wire + 1))
-    circuit = angle_encoding(n + 2) + circuit
-    layer = QuantumLayer(circuit, local_z(n + 2)[:n], generator=generator(seed))
+    layer = beyond_the_light_cone(4 + seed % 3, seed)
     x, y = taught(layer, seed, 0.5)
     return Run(layer, x, y, mse, ADAM if adam else SGD, 0.01 if adam else 0.3)
 

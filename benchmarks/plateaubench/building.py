@@ -134,18 +134,24 @@ class Drifting(FusedBackend):
         return self.warp(super().expectations(*arguments, **options), self.clock)
 
 
+def settle(model: nn.Module, loss: Callable[[], Tensor], steps: int) -> float:
+    """Train to rest, by Adam at a rate that decays; the loss then."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 0.05 * 0.003 ** (step / steps)
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    model.zero_grad()
+    return float(loss().detach())
+
+
 def solved(circuit: Circuit, energy: PauliSum, seed: int, starts: int = 20) -> Tensor:
     """Weights at the ground state, or the lowest that descents from some starts find."""
     ground, lowest, best = ground_energy(energy, circuit.n_wires), float("inf"), torch.zeros(circuit.n_weights)
     for attempt in range(starts):
         layer = QuantumLayer(circuit, energy, init="uniform", generator=generator(100 * seed + attempt))
-        optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
-        for step in range(400):
-            optimizer.param_groups[0]["lr"] = 0.05 * 0.985**step
-            optimizer.zero_grad()
-            layer().sum().backward()
-            optimizer.step()
-        value = float(layer().detach())
+        value = settle(layer, lambda layer=layer: layer().sum(), 400)
         if value < lowest:
             lowest, best = value, layer.weights.detach()
         if lowest < 0.9999 * ground:

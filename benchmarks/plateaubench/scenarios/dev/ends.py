@@ -12,6 +12,7 @@ from benchmarks.plateaubench.building import (
     mean_output,
     mse,
     nothing,
+    settle,
     sgd,
     shallow,
     solved,
@@ -69,14 +70,8 @@ def warm_start(seed: int) -> Task:
     layer = shallow(3, seed)
     x, y = taught(layer, seed, 0.0)
     y = y + 0.2 * torch.randn(y.shape, generator=generator(seed + 2))
-    module = Learner(layer, mse, adam(0.0003))
-    settle = torch.optim.Adam(layer.parameters(), lr=0.02)
-    for step in range(600):
-        settle.param_groups[0]["lr"] = 0.02 * 0.99**step
-        settle.zero_grad()
-        mse(layer(x), y).backward()
-        settle.step()
-    return supervised(module, x, y, seed, steps=300, batch=32)
+    settle(layer, lambda: mse(layer(x), y), 400)
+    return supervised(Learner(layer, mse, adam(0.0003)), x, y, seed, steps=300, batch=32)
 
 
 def ground_state(seed: int) -> Task:

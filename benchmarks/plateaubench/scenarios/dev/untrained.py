@@ -10,8 +10,13 @@ from torchbp.circuits import angle_encoding, local_z
 
 
 def light_cone(seed: int) -> Task:
+    layer = beyond_the_light_cone(pick(seed, 2, 3), seed)
+    x, y = taught(layer, seed, 1.0)
+    return supervised(Learner(layer, mse, sgd(0.1)), x, y, seed, steps=250)
+
+
+def beyond_the_light_cone(n: int, seed: int) -> QuantumLayer:
     """The second of three circuit layers turns wires that are neither measured nor entangled with those that are."""
-    n = pick(seed, 2, 3)
     circuit = Circuit(n + 2)
     for index, wires in enumerate((range(n), range(n, n + 2), range(n))):
         circuit.start_layer(f"layer{index}")
@@ -19,9 +24,7 @@ def light_cone(seed: int) -> Task:
             circuit.append("ry", wire, weight()).append("rx", wire, weight())
         for wire in list(wires)[:-1]:
             circuit.append("cnot", (wire, wire + 1))
-    layer = QuantumLayer(angle_encoding(n + 2) + circuit, local_z(n + 2)[:n], generator=generator(seed))
-    x, y = taught(layer, seed, 1.0)
-    return supervised(Learner(layer, mse, sgd(0.1)), x, y, seed, steps=250)
+    return QuantumLayer(angle_encoding(n + 2) + circuit, local_z(n + 2)[:n], generator=generator(seed))
 
 
 class Times(nn.Module):

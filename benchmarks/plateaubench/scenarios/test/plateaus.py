@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from benchmarks.plateaubench.building import Parts, adam, inputs, sgd, table, variational
+from benchmarks.plateaubench.building import Parts, adam, inputs, settle, sgd, table, variational
 from benchmarks.plateaubench.task import Learner, Scenario, Task, generator, pick, supervised
 from torchbp import Circuit, PauliSum, QuantumLayer
 from torchbp.backends.noise import NoiseModel
@@ -146,13 +146,8 @@ def few_shots_in_a_classifier(seed: int) -> Task:
     x = 1.4 * inputs(2, seed, 64)
     y = (x[:, 0] > 0).long()
     sharp = lambda output, y: nn.functional.cross_entropy(3 * output, y)  # noqa: E731
-    optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
     with layer.exact():
-        for _ in range(200):
-            optimizer.zero_grad()
-            sharp(layer(x), y).backward()
-            optimizer.step()
-    layer.zero_grad()
+        settle(layer, lambda: sharp(layer(x), y), 200)
     with torch.no_grad():
         layer.weights += 0.25 * torch.randn(layer.weights.shape, generator=generator(seed + 1))
     return supervised(Learner(layer, sharp, adam(0.02)), x, y, seed, steps=250, batch=2)
