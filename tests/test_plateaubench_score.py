@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from benchmarks.plateaubench.labels import Labels, from_json
+from benchmarks.plateaubench.report import figures, judged, leaderboard, text
 from benchmarks.plateaubench.score import (
     Outcome,
     accuracy,
@@ -151,3 +152,22 @@ def test_harm_is_what_acting_cost(guarded: dict[str, Any], harmed: bool) -> None
 def test_labels_survive_their_file() -> None:
     labels = Labels(LATER.intervals, 400, 0.25, (("first", "healthy"), ("second", "dead_layer")))
     assert from_json(labels.to_json()) == labels
+
+
+def test_the_report_has_every_run_and_the_leaderboard_every_detector() -> None:
+    """Oracle: counted by hand; four runs of two scenarios, one false alarm, one plateau in time."""
+    known = {("well", 0): Labels(((0, ("healthy",)),), 400), ("well", 1): Labels(((0, ("healthy",)),), 400)}
+    known |= {("flat", seed): LATER for seed in range(2)}
+    logs = {("well", 0): [], ("well", 1): [(50, "converged")], ("flat", 0): [(250, "barren_plateau")], ("flat", 1): []}
+    results = [
+        result(*log) | {"scenario": name, "seed": seed, "detector": "torchbp"} for (name, seed), log in logs.items()
+    ]
+    outcomes = judged([*results, results[0] | {"detector": "other"}], known, "torchbp")
+    found = figures(outcomes)
+    assert (found["runs"], found["healthy"], found["false_alarms"]) == (4, 2, 1)
+    assert (found["plateaus"], found["plateaus_named"], found["plateaus_named_within_a_tenth"]) == (2, 1, 1)
+    assert "flat                     barren_plateau   1/2" in text(outcomes, {"flat": "barren_plateau"})
+    table = leaderboard({"torchbp": {"test": found, "healthy": found}, "other": {}})
+    assert "| torchbp | " in table
+    assert "1, 1 of 2 | 1 of 2" in table
+    assert "| other |" in table

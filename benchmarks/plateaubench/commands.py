@@ -2,7 +2,7 @@
 
 python benchmarks/plateaubench --half dev              runs a half, and reports
 python benchmarks/plateaubench report --half dev       reports what has been run
-python benchmarks/plateaubench label --half dev        asks the oracle, and writes labels/dev.json
+python benchmarks/plateaubench label --half dev        asks the oracle, and writes labelled/dev.json
 python benchmarks/plateaubench leaderboard             writes leaderboard.md from all results
 """
 

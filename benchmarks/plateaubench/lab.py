@@ -80,8 +80,15 @@ class Lab:
         parameters = [p for p in task.module.parameters() if p.requires_grad]
         if not parameters:
             return goal(task)
-        options = {"max_iter": 20, "max_eval": 30, "history_size": 20, "line_search_fn": "strong_wolfe"}
-        optimizer = torch.optim.LBFGS(parameters, tolerance_grad=1e-12, tolerance_change=0.0, **options)
+        optimizer = torch.optim.LBFGS(
+            parameters,
+            max_iter=20,
+            max_eval=30,
+            tolerance_grad=1e-12,
+            tolerance_change=0.0,
+            history_size=20,
+            line_search_fn="strong_wolfe",
+        )
         reached = marked = math.inf
 
         def closure() -> Tensor:

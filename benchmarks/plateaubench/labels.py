@@ -1,4 +1,4 @@
-"""The oracle's labels in a file, so that nobody has to wait for it: `labels/HALF.json`."""
+"""The oracle's labels in a file, so that nobody has to wait for it: `labelled/HALF.json`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "labels"
+FOLDER = Path(__file__).parent / "labelled"
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def regression(draw: random.Random, seed: int, steps: int) -> Task:
     if draw.random() < 0.5:
         moved = layer.weights.detach() + torch.randn(layer.weights.shape, generator=generator(seed + 1))
         with torch.no_grad(), layer.exact(), layer.weights_at(moved):
-            y, model = layer(x), layer
+            y = layer(x)
+        model: nn.Module = layer
     else:
         y = torch.sin(2 * x[:, :1]) * x[:, 1:2] + 0.1 * torch.randn(len(x), 1, generator=generator(seed))
         encoder = nn.Linear(n, n) if draw.random() < 0.5 else nn.Identity()
