@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +14,7 @@ from benchmarks.plateaubench.layers import dead_layers, strength, variance_over_
 from benchmarks.plateaubench.oracle import label, roughness, smooth
 from benchmarks.plateaubench.scenarios import HALVES, scenarios_of
 from benchmarks.plateaubench.scenarios.dev.ends import ground_state, higher_well
-from benchmarks.plateaubench.scenarios.dev.untrained import frozen, light_cone
+from benchmarks.plateaubench.scenarios.dev.untrained import fading, frozen, light_cone
 from benchmarks.plateaubench.task import Scenario, Task
 from torchbp import Circuit, PauliSum, QuantumLayer, weight
 from torchbp.circuits import global_z, strongly_entangling, tfim
@@ -101,3 +103,12 @@ def test_names_are_unique_and_every_verdict_is_in_both_halves() -> None:
     built = {half: {s.built for s in scenarios_of(half)} for half in ("dev", "test")}
     assert built["dev"] == built["test"]
     assert len(built["dev"]) == 11
+
+
+def test_a_copied_run_has_a_device_with_its_own_clock() -> None:
+    """Oracle: contrast exp(-0.003 t) of the copy at 100, while the original stands at 0."""
+    task = fading(0)
+    twin = copy.deepcopy(task)
+    twin.module.get_buffer("clock").fill_(100)
+    before, after = task.module(task.whole[0]), twin.module(task.whole[0])
+    torch.testing.assert_close(after, before * math.exp(-0.3))

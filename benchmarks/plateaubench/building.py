@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -129,6 +130,12 @@ class Drifting(FusedBackend):
     def __init__(self, warp: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.warp, self.clock = warp, torch.zeros((), dtype=torch.long)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Drifting:
+        """The twin has the clock of the run that is copied with it."""
+        twin = Drifting(self.warp)
+        twin.clock = copy.deepcopy(self.clock, memo)
+        return twin
 
     def expectations(self, *arguments: Any, **options: Any) -> Tensor:
         return self.warp(super().expectations(*arguments, **options), self.clock)

@@ -73,7 +73,7 @@ def label(scenario: Scenario, seed: int) -> Labelled:
         layers = known.layers
     if lab.run.ended_at is not None:
         found = found or [(0, ["healthy"])]
-        found = [(step, [*names, "diverging"]) for step, names in found]
+        found = [(step, list(dict.fromkeys([*names, "diverging"]))) for step, names in found]
         found.append((lab.run.ended_at, ["diverging"]))
     named = {name: verdict_of_layer(layer) for name, layer in layers.items()} if len(layers) > 1 else {}
     scale = known.scale() if known else lab.rough_scale
