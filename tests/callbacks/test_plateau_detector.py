@@ -30,6 +30,7 @@ from torchbp.backends.trajectories import TrajectoryBackend
 from torchbp.callbacks import GradientSNRMonitor, PlateauDetector, plateau_detector
 from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z
+from torchbp.diagnosis.verdicts import Verdict
 from torchbp.errors import InputError
 
 PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
