@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from torchbp._torchquantum import QuantumModule
 from torchbp.backends import Backend, resolve_with_noise
-from torchbp.backends.base import COMPLEX, check_capacity, full_precision, per_sample_gradients
+from torchbp.backends.base import COMPLEX, check_capacity, full_precision, holds_states, per_sample_gradients
 from torchbp.backends.inputs import check_features, check_state
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShotMeter, Shots, measures
@@ -85,7 +85,7 @@ class QuantumLayer(QuantumModule):
         self._pure, self.backend, self.noise = resolve_with_noise(backend, noise)
         # An attribute of the module, where those who restore random states look for generators.
         self.backend_generator = getattr(self.backend, "generator", None)
-        if not measures(self.backend):
+        if _simulates_states(self.backend):
             check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
         weights = initialize(init, circuit, generator)
         self.circuit = circuit.freeze()
@@ -267,6 +267,12 @@ class QuantumLayer(QuantumModule):
             raise InputError(f"shots is a whole number of at least 1, or None for exact values; got {shots!r}.")
         if measures(self.backend):
             self.backend.shots = shots
+        elif shots is not None and not holds_states(self.backend):
+            raise InputError(
+                f"The backend {self.backend.name!r} has no states to measure shots on, got shots={shots}: leave "
+                "shots out, "
+                'or take backend="fused" on few wires, a QiskitBackend on many.'
+            )
         else:
             self._shots = shots
 
@@ -370,9 +376,13 @@ class QuantumLayer(QuantumModule):
             if len(start) != 1:
                 raise InputError(f"initial_state holds {len(start)} states for a batch of {len(x)} samples.")
             start = start.expand(len(x), -1)
-        if not measures(self.backend):
+        if _simulates_states(self.backend):
             check_capacity(circuit.n_wires, len(x), weights.dtype)
         return x, start, weights
+
+
+def _simulates_states(backend: Backend) -> bool:
+    return not measures(backend) and holds_states(backend)
 
 
 def _one_sample(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor | None]:
