@@ -33,7 +33,8 @@ FLOORS = {
     ],
     # The rooms that have rooms of their own.
     "torchbp.trainability": [
-        {"scans", "algebras", "states"},
+        {"paths", "algebras", "states"},
+        {"scans"},
         {"cost", "expressibility", "entanglement", "information_content"},
         {"landscape", "curvature"},
         {"prechecks", "search_runners"},

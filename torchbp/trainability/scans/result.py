@@ -30,6 +30,7 @@ class ScanRow:
         layers: the same for each layer of the circuit that has live weights.
         two_design: Var[C] over Haar-random states, sum_k c_k^2 / (2^n + 1): where depth ends.
         seconds: it took.
+        method: "simulate", or "paths".
     """
 
     n_wires: int
@@ -42,6 +43,7 @@ class ScanRow:
     layers: dict[str, VarianceEstimate]
     two_design: float
     seconds: float = field(compare=False)
+    method: str = "simulate"
 
     def to_dict(self) -> dict[str, Any]:
         """As primitives for JSON."""
@@ -124,12 +126,15 @@ class VarianceScan:
     def table(self) -> str:
         """Rows as text: variances with their intervals, the draws that a relative error of 10% takes, and run times.
 
-        A star marks variances that few draws carry, whose intervals are not to be trusted.
+        A star marks variances that few draws carry, whose intervals are not to be trusted. Draws are of weights, or, by
+        the method "paths", paths of Pauli strings.
         """
         with_shots = any(row.gradient.floor for row in self.rows)
+        with_paths = any(row.method == "paths" for row in self.rows)
         head = ["wires", "depth", "weights", "Var[gradient]", "interval", "Var[cost]", "interval", "2-design"]
         head += ["draws", "for 10%", "seconds", *(["shot floor"] if with_shots else [])]
-        body = [_cells(row, with_shots) for row in self.rows]
+        head += ["method"] if with_paths else []
+        body = [[*_cells(row, with_shots), *([row.method] if with_paths else [])] for row in self.rows]
         if all(row.depth is None for row in self.rows):
             head.pop(1)
             for cells in body:
