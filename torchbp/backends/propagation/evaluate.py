@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ class _Stretch:
 
 def evaluate(task: Task, shared: Tensor, sampled: Tensor) -> Tensor:
     """(B, M) from the angles that samples share, (S,), and those they don't, (B, S'); differentiable once in both."""
-    return _Evaluate.apply(shared, sampled, task)
+    return _Evaluate.apply(shared, sampled, task)  # type: ignore[no-untyped-call]
 
 
 def per_sample_slopes(task: Task, shared: Tensor, sampled: Tensor, cotangent: Tensor) -> Tensor:
@@ -57,21 +58,22 @@ def per_sample_slopes(task: Task, shared: Tensor, sampled: Tensor, cotangent: Te
 
 class _Evaluate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: object, shared: Tensor, sampled: Tensor, task: Task) -> Tensor:
-        walk, stretches = _run(task, shared, sampled, record=any(ctx.needs_input_grad))  # type: ignore[attr-defined]
+    def forward(ctx: Any, shared: Tensor, sampled: Tensor, task: Task) -> Tensor:
+        walk, stretches = _run(task, shared, sampled, record=any(ctx.needs_input_grad))
         values, _, _ = walk.outputs()
         bound, squares = walk.dropped.transpose(1, 2)
         task.report(Truncation(bound, squares.sqrt(), walk.most))
-        ctx.walked, ctx.task = (walk, stretches), task  # type: ignore[attr-defined]
-        ctx.save_for_backward(shared, sampled)  # type: ignore[attr-defined]
+        ctx.walked, ctx.task = (walk, stretches), task
+        ctx.save_for_backward(shared, sampled)
         return values.T.expand(task.batch, -1).contiguous()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: object, cotangent: Tensor) -> tuple[Tensor, Tensor, None]:
-        shared, sampled = ctx.saved_tensors  # type: ignore[attr-defined]
+    @once_differentiable
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, Tensor, None]:
+        shared, sampled = ctx.saved_tensors
         slopes = AngleSlopes(torch.zeros_like(shared), torch.zeros_like(sampled))
-        _back(*ctx.walked, cotangent, slopes)  # type: ignore[attr-defined]
+        walk, stretches = ctx.walked
+        _back(walk, stretches, cotangent, slopes)
         return slopes.shared, slopes.sampled, None
 
 

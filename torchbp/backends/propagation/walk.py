@@ -32,7 +32,8 @@ class Limits:
 class Record(Protocol):
     """A step that was taken, with what its way back needs."""
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     def back(self, slopes: Tensor, angles: AngleSlopes) -> Tensor:
         """From dL/d(values after it), (T', B), to dL/d(values before it), (T, B)."""

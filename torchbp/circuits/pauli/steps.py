@@ -86,7 +86,7 @@ def pauli_steps(circuit: Circuit, channels: Channels | None = None) -> list[Step
 def pauli_rotation(wires: tuple[int, ...], word: int, turns: int) -> Clifford:
     """The Clifford gate exp(-i turns pi P / 4): a rotation about P by `turns` quarter turns."""
     k = len(wires)
-    images = []
+    images: list[Signed] = []
     for place in (*range(k), *range(k)):
         shift = k if len(images) < k else 0
         own = 1 << (k - 1 - place) << shift

@@ -74,6 +74,7 @@ class Precheck:
         skipped: what there was no time for.
         interrupted: whether somebody stopped it (Ctrl-C).
         seconds: what it took.
+        method: "simulate", or "paths" beyond the simulator: over random starts and features, of the mean output.
     """
 
     layer: str
@@ -94,6 +95,7 @@ class Precheck:
     skipped: tuple[str, ...]
     interrupted: bool
     seconds: float
+    method: str = "simulate"
 
     @property
     def shots_per_run(self) -> float:
@@ -131,7 +133,8 @@ class Precheck:
             "",
             f"circuit         {self.n_wires} wires, {self.n_weights} weights in {self.n_layers} layers"
             + (f", {self.dead_weights} of them without effect" if self.dead_weights else ""),
-            f"gradient        {math.sqrt(self.start.mean_square):.3g} (root mean square at the start)",
+            f"gradient        {math.sqrt(self.start.mean_square):.3g} (root mean square at the start)"
+            + (", by Pauli paths" if self.method == "paths" else ""),
             f"for an SNR of 3 {self._shots_text()}",
         ]
         if self.price is not None and math.isfinite(self.price):
