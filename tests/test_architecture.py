@@ -23,7 +23,7 @@ FLOORS = {
         {"backends", "optim"},
         {"translation"},
         {"layer"},
-        {"gradients"},
+        {"gradients", "pretraining"},
         {"diagnosis"},
         {"trainability", "hardware"},
         {"plots"},

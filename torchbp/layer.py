@@ -307,6 +307,17 @@ class QuantumLayer(QuantumModule):
         finally:
             self.noise, self.backend = noise, backend
 
+    @contextmanager
+    def backend_at(self, backend: Backend) -> Iterator[None]:
+        """Within the block the layer runs on this backend, with its exact values, and without its own noise model."""
+        before = self.backend, self._pure, self.noise, self._shots
+        self.backend = self._pure = backend
+        self.noise = self._shots = None
+        try:
+            yield
+        finally:
+            self.backend, self._pure, self.noise, self._shots = before
+
     def to_backend(self, backend: str | Backend, *, shots: int | None = None) -> QuantumLayer:
         """Run on another backend from here on, with the same weights and without the noise model of the one before.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -12,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchbp.backends.propagation import TruncationWarning
 from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
 from torchbp.diagnosis.concentration import concentration
 from torchbp.diagnosis.entropy import entanglement_ratio
 from torchbp.diagnosis.evidence import Evidence
 from torchbp.diagnosis.light_cone import belongs_to
 from torchbp.diagnosis.probing import Passage, curvature, loss_landscape, passage, shot_signal, shots_to_resolve
-from torchbp.errors import BackendError
+from torchbp.errors import BackendError, CapacityError
 from torchbp.gradients.microbatch import split_batch
 from torchbp.gradients.stats import LayerSummary
 from torchbp.layer import QuantumLayer
@@ -80,11 +82,20 @@ def investigate(
         way: Passage = passage(layer, loss)
         inputs = None if way.x is None else way.x[:PROBED_INPUTS]
         found: dict[str, Any] = {
-            "scale": max(evidence.scale, way.scale(layer)),  # it grows with a head that starts small
-            "concentration": concentration(layer, inputs, samples=samples, generator=generator),
-            "landscape": loss_landscape(layer, loss, samples=samples, generator=generator),
-            "curvature": curvature(layer, loss, generator=generator),
+            "scale": max(evidence.scale, way.scale(layer))
+        }  # it grows with a head that starts small
+        questions: dict[str, Callable[[], Any]] = {
+            "concentration": lambda: concentration(layer, inputs, samples=samples, generator=generator),
+            "landscape": lambda: loss_landscape(layer, loss, samples=samples, generator=generator),
+            "curvature": lambda: curvature(layer, loss, generator=generator),
         }
+        for name, answer in questions.items():
+            with (
+                suppress(CapacityError),
+                warnings.catch_warnings(),
+            ):  # Pauli propagation doesn't reach far from its start
+                warnings.simplefilter("ignore", TruncationWarning)
+                found[name] = answer()
         noisy = layer.noise is not None
         with layer.noiseless():
             with suppress(BackendError):  # a backend that has noise of its own has no state vectors
