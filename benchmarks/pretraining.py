@@ -27,7 +27,7 @@ from torchbp.backends.propagation import TruncationWarning
 from torchbp.circuits import alternating_layered, initialize, maxcut, tfim
 
 N, DEPTH, SHOTS, BUDGET = 12, 2, 100, 2e6
-RATES = (0.05, 0.2)
+RATES, TUNING = (0.05, 0.2), 2
 ARMS = ("gaussian", "clifford", "pretrained")
 
 
@@ -83,12 +83,13 @@ def shots_needed(arm: str, hamiltonian: PauliSum, lowest: float, rate: float, se
         optimizer.step()
 
 
-def under_a_budget(task: str, seeds: int) -> list[dict[str, Any]]:
+def under_a_budget(task: str, seeds: int, tuning: int) -> list[dict[str, Any]]:
     hamiltonian = TASKS[task]()
     lowest, rows = ground(hamiltonian), []
     for arm in ARMS:
         tuned = {
-            rate: [shots_needed(arm, hamiltonian, lowest, rate, 1000 + seed) for seed in range(2)] for rate in RATES
+            rate: [shots_needed(arm, hamiltonian, lowest, rate, 1000 + seed) for seed in range(tuning)]
+            for rate in RATES
         }
         rate = min(RATES, key=lambda r: sum(min(shots, 2 * BUDGET) for shots in tuned[r]))
         needed = [shots_needed(arm, hamiltonian, lowest, rate, seed) for seed in range(seeds)]
@@ -122,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=[*TASKS, "mps"])
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--tuning", type=int, default=TUNING, help="seeds that rates are chosen on")
     parser.add_argument("--out", type=Path, default=Path("pretraining.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -130,7 +132,7 @@ def main() -> None:
     print("| task | start | rate | reached | median shots |", flush=True)
     for task in TASKS:
         if arguments.only in (None, task):
-            found[task] = under_a_budget(task, arguments.seeds)
+            found[task] = under_a_budget(task, arguments.seeds, arguments.tuning)
     if arguments.only in (None, "mps"):
         print("\n| n | propagation | measured on MPS | ground state | shots |", flush=True)
         found["mps"] = mps()

@@ -13,7 +13,7 @@ def grown(source: Circuit, values: np.ndarray, circuit: Circuit) -> np.ndarray:
 
     Gates of one name correspond layer by layer, by their place along the wires: the one at the same share of the way
     from the first wire to the last, the nearest if none is there. Layers that the source does not have get 0, at which
-    a rotation does nothing. For a chain whose ends differ little from its middle, as for the same ansatz of a longer one.
+    a rotation does nothing. Meant for chains whose ends differ little from the middle.
 
     Raises:
         InputError: no gate of the circuit has one that it corresponds to.

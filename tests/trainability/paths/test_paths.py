@@ -27,7 +27,7 @@ from torchbp.circuits import (
     weight,
 )
 from torchbp.circuits.initializers import gaussian, reduced_domain, small_angle
-from torchbp.errors import CapacityError, PreconditionError, UnknownNameError
+from torchbp.errors import CapacityError, InputError, PreconditionError, UnknownNameError
 from torchbp.layer import QuantumLayer
 from torchbp.trainability import variance_scan
 from torchbp.trainability.paths import path_variances, plan_paths
@@ -264,3 +264,22 @@ def test_scan_by_paths() -> None:
         one, other = getattr(scan.rows[1], name), getattr(both, name)
         assert abs(one.value - other.value) < 6 * math.hypot(one.standard_error, other.standard_error)
     assert scan.from_dict(scan.to_dict()) == scan
+
+
+def test_scans_are_resumed_and_refused(tmp_path) -> None:
+    """A finished row is read, not walked again; arguments that don't go with paths are named."""
+    make = partial(hardware_efficient, rotations=("ry",), entangler="line", gate="cz")
+    options = {"depth": 1, "paths": 640, "seed": 0, "file": tmp_path / "scan.npz"}
+    first = variance_scan(make, [30], "Z0", **options)
+    again = variance_scan(make, [30, 40], "Z0", **options)
+    assert again.rows[0].seconds == first.rows[0].seconds
+    assert [row.n_wires for row in again.rows] == [30, 40]
+    with pytest.raises(UnknownNameError, match="method 'walk'"):
+        variance_scan(make, [4], "Z0", depth=1, method="walk")
+    with pytest.raises(InputError, match="without shot noise: leave out shots=10"):
+        variance_scan(make, [30], "Z0", depth=1, shots=10)
+    encoded = angle_encoding(3) + hardware_efficient(3, 1)
+    with pytest.raises(InputError, match=r"Pauli paths take one input, .* got 2 inputs"):
+        variance_scan(lambda n: encoded, [3], "Z0", method="paths", x=torch.zeros(2, 3))
+    drawn = variance_scan(lambda n: encoded, [3], "Z0", method="paths", paths=640, seed=0)
+    assert drawn.rows[0].cost.value > 0
