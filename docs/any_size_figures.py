@@ -10,26 +10,14 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from trainability_figures import local_cost, one_rotation
 
-from torchbp import Circuit, PauliSum, weight
+from torchbp import Circuit, PauliSum
 from torchbp.circuits import alternating_layered, global_z, hardware_efficient
 from torchbp.trainability import variance_scan
 
 IMAGES = Path(__file__).parent / "images"
 SIZES = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
-
-
-def one_rotation(n: int) -> Circuit:
-    """RY on each wire: the product ansatz of Cerezo 2021."""
-    circuit = Circuit(n)
-    for wire in range(n):
-        circuit.append("ry", wire, weight())
-    return circuit
-
-
-def local_cost(n: int) -> PauliSum:
-    """1 - mean_j |0><0|_j."""
-    return PauliSum({"I": 0.5} | {f"Z{w}": -0.5 / n for w in range(n)})
 
 
 def middle(n: int) -> PauliSum:

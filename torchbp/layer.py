@@ -85,7 +85,7 @@ class QuantumLayer(QuantumModule):
         self._pure, self.backend, self.noise = resolve_with_noise(backend, noise)
         # An attribute of the module, where those who restore random states look for generators.
         self.backend_generator = getattr(self.backend, "generator", None)
-        if _simulates_states(self.backend):
+        if not measures(self.backend) and holds_states(self.backend):
             check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
         weights = initialize(init, circuit, generator)
         self.circuit = circuit.freeze()
@@ -309,7 +309,7 @@ class QuantumLayer(QuantumModule):
 
     @contextmanager
     def backend_at(self, backend: Backend) -> Iterator[None]:
-        """Within the block the layer runs on this backend, with its exact values, and without its own noise model."""
+        """Within the block the layer runs on this backend, exactly, and without its own noise model."""
         before = self.backend, self._pure, self.noise, self._shots
         self.backend = self._pure = backend
         self.noise = self._shots = None
@@ -387,13 +387,9 @@ class QuantumLayer(QuantumModule):
             if len(start) != 1:
                 raise InputError(f"initial_state holds {len(start)} states for a batch of {len(x)} samples.")
             start = start.expand(len(x), -1)
-        if _simulates_states(self.backend):
+        if not measures(self.backend) and holds_states(self.backend):
             check_capacity(circuit.n_wires, len(x), weights.dtype)
         return x, start, weights
-
-
-def _simulates_states(backend: Backend) -> bool:
-    return not measures(backend) and holds_states(backend)
 
 
 def _one_sample(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor | None]:

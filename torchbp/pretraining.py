@@ -102,7 +102,7 @@ def pretrain(
             stack.enter_context(layer.backend_at(engine.with_noise(None)))
         stack.enter_context(_gradients_of(parameters))
         return _Search(layers, parameters, loss, tolerance).run(
-            optimizer(parameters, lr=learning_rate),  # type: ignore[call-arg]
+            optimizer(parameters, lr=learning_rate),
             steps,
             progress,
         )

@@ -1,4 +1,4 @@
-"""Lightning runs on Pauli propagation: callbacks need no change, and what it can't reach is left out of the evidence."""
+"""Lightning runs on Pauli propagation: callbacks need no change; what is out of reach is left out of evidence."""
 
 from __future__ import annotations
 

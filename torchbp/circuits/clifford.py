@@ -137,7 +137,7 @@ class CliffordEnergies:
                 x[wire, k], z[wire, k] = has_x, has_z
         x, z = np.tile(x, count), np.tile(z, count)
         negative = np.zeros(count * strings, dtype=bool)
-        present = x.any(1) | z.any(1)
+        present: np.ndarray = np.logical_or(x, z).any(1)
         for move in self._moves:
             wires = list(move.wires)
             if not present[wires].any():

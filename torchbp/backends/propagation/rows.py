@@ -7,6 +7,7 @@ whether two strings anticommute, and the sign of their product, are parities of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -102,12 +103,7 @@ def places(mask: Tensor) -> Tensor:
 
 def odd(rows: Tensor, masks: Masks) -> Tensor:
     """(T,) bool: whether an odd number of the masked bits are set, of rows (R, T)."""
-    bits = None
-    for row, mask in masks:
-        part = rows[row] & mask
-        bits = part if bits is None else bits.bitwise_xor_(part)
-    if bits is None:
-        return torch.zeros(rows.shape[1], dtype=torch.bool, device=rows.device)
+    bits = _masked(rows, masks, Tensor.bitwise_xor_)
     if bits.device.type == "cpu" and hasattr(np, "bitwise_count"):
         return torch.from_numpy(np.bitwise_count(bits.numpy().view(np.uint64)) & 1).view(torch.bool)
     for shift in (32, 16, 8, 4, 2, 1):
@@ -117,13 +113,16 @@ def odd(rows: Tensor, masks: Masks) -> Tensor:
 
 def any_of(rows: Tensor, masks: Masks) -> Tensor:
     """(T,) bool: whether any of the masked bits is set."""
-    bits = None
+    return _masked(rows, masks, Tensor.bitwise_or_) != 0
+
+
+def _masked(rows: Tensor, masks: Masks, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """(T,) the masked bits of all rows, joined."""
+    bits: Tensor | None = None
     for row, mask in masks:
         part = rows[row] & mask
-        bits = part if bits is None else bits.bitwise_or_(part)
-    if bits is None:
-        return torch.zeros(rows.shape[1], dtype=torch.bool, device=rows.device)
-    return bits != 0
+        bits = part if bits is None else join(bits, part)
+    return torch.zeros_like(rows[0]) if bits is None else bits
 
 
 def partners(keys: Tensor, flip: int) -> Tensor:
