@@ -34,7 +34,8 @@ FLOORS = {
     ],
     # The rooms that have rooms of their own.
     "torchbp.trainability": [
-        {"scans", "algebras", "states"},
+        {"paths", "algebras", "states"},
+        {"scans"},
         {"cost", "expressibility", "entanglement"},
         {"landscape", "curvature", "information_content"},
         {"prechecks", "search_runners"},
