@@ -65,7 +65,7 @@ def test_it_ends_where_truncation_grows() -> None:
         (PropagationBackend(1e-3), 1e-6, "truncation"),
     ):
         with torch.no_grad():
-            layer.weights.normal_(0, 0.02, generator=torch.Generator().manual_seed(0))
+            layer.weights.normal_(0, 1e-3, generator=torch.Generator().manual_seed(0))
         found = pretrain(layer, steps=30, learning_rate=0.3, backend=backend, tolerance=tolerance)
         assert found.stopped == stopped
         assert len(found.losses) < 31
