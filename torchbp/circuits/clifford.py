@@ -136,10 +136,10 @@ class CliffordEnergies:
                 x[wire, k], z[wire, k] = has_x, has_z
         x, z = np.tile(x, count), np.tile(z, count)
         negative = np.zeros(count * strings, dtype=bool)
-        present: np.ndarray = np.logical_or(x, z).any(1)
+        present = [bool(rows.any()) for rows in x | z]
         for move in self._moves:
             wires = list(move.wires)
-            if not present[wires].any():
+            if not any(present[wire] for wire in wires):
                 continue
             local = np.zeros(count * strings, dtype=np.intp)
             for rows in (x, z):
@@ -153,7 +153,7 @@ class CliffordEnergies:
             k = len(wires)
             for i, wire in enumerate(wires):
                 x[wire], z[wire] = target >> (2 * k - 1 - i) & 1, target >> (k - 1 - i) & 1
-                present[wire] = present[wire] or x[wire].any() or z[wire].any()
+                present[wire] = present[wire] or bool(x[wire].any() or z[wire].any())
         values = np.where(x.any(0), 0, np.where(negative, -1, 1)).reshape(count, strings)
         return values @ self._coefficients
 

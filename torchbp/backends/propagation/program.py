@@ -38,7 +38,6 @@ class Turn:
         touches: the same as `anticommutes`, as one integer, to see whether any string is met at all.
         reaches: the bits of `flips`, as one integer.
         hopeless: X bits that no later step can change: a string with one of them has no expectation value in |0...0>.
-        n_gates: gates before it, for messages.
     """
 
     angle: Parameter
