@@ -48,7 +48,7 @@ class QuantumLayer(Translated):
         shots: measure every circuit this many times in each measurement group, as a machine does, and take gradients
             by the parameter-shift rule from as many shots again (see `torchbp.backends.shots`); None: exact.
         noise: what goes wrong after each gate and at readout; simulated by density matrices, at the cost of twice the
-            wires, whatever `backend` is but "propagation". For many wires pass `backend=TrajectoryBackend(noise)` instead.
+            wires, whatever `backend` is but "propagation". For many wires pass `backend=TrajectoryBackend(noise)`.
         init: initial weights: a name in `torchbp.circuits.INITIALIZERS`, a function `(circuit, generator) -> (P,)`,
             or a tensor (P,).
         generator: source of the random initial weights, and of the seed of the shots' own generator; torch's global
