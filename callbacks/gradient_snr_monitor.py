@@ -21,6 +21,7 @@ from torchbp.callbacks.mechanics.evaluation import sum_over_ranks
 from torchbp.callbacks.mechanics.investigation import quantum_layers as _layers
 from torchbp.callbacks.mechanics.isolation import LossFunction, probing, training_loss
 from torchbp.callbacks.mechanics.optimizer_state import raw_optimizers
+from torchbp.callbacks.records.boards import Boards
 from torchbp.callbacks.records.measurement import History, Measurement
 from torchbp.callbacks.records.pictures import picture_due
 from torchbp.errors import InputError, PreconditionError, TorchBPError
@@ -130,7 +131,7 @@ class GradientSNRMonitor(Callback):
         self._resumes = False
         self._model: Callable[[], Any] = lambda: None
         self._warned: set[str] = set()
-        self._boards: dict[int, Any] = {}
+        self._boards = Boards()
 
     @property
     def steps(self) -> int:
@@ -175,7 +176,7 @@ class GradientSNRMonitor(Callback):
         if not self._resumes and self._model() is not pl_module:  # another run
             self._steps, self.history, self.statistics = 0, [], {}
         self._resumes, self._model = False, ref(pl_module)
-        self._boards = {}
+        self._boards = Boards()
         self._source, self._deaf = _on_parts(self.source), False
         self._stop_listening()
         groups = self.groups(pl_module)
@@ -229,11 +230,11 @@ class GradientSNRMonitor(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if picture_due(trainer.current_epoch + 1, trainer.max_epochs):
-            self._report(trainer)
+            self._boards.report(trainer, self.history, self.draw_heatmap)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         if not picture_due(trainer.current_epoch, trainer.max_epochs):  # else it was drawn a moment ago
-            self._report(trainer)
+            self._boards.report(trainer, self.history, self.draw_heatmap)
 
     def _measure(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> list[LayerSummary]:
         if any(nn.parameter.is_lazy(p) for p in module.parameters()):  # they take shape in the first forward
@@ -369,29 +370,7 @@ class GradientSNRMonitor(Callback):
             self.history = self.history[-1::-2][::-1]
         if not trainer.barebones:
             module.log_dict(measurement.summary(), on_step=True, on_epoch=False, logger=False, batch_size=1)
-        if not trainer.is_global_zero or trainer.fast_dev_run:
-            return
-        for logger in trainer.loggers:
-            board = self._board(logger)
-            if board is None:
-                logger.log_metrics(measurement.metrics(), measurement.step)
-            else:
-                board.log(measurement, shots, self.statistics if self.per_weight else None)
-
-    def _report(self, trainer: Any) -> None:
-        if not trainer.is_global_zero or trainer.fast_dev_run or not self.history:
-            return
-        for logger in trainer.loggers:
-            if (board := self._board(logger)) is not None:
-                board.log_report(self.history, self.draw_heatmap)
-
-    def _board(self, logger: Any) -> Any:
-        """The TensorBoard writer for this logger, None if it is another kind."""
-        from torchbp.callbacks.records.tensorboard_log import TensorBoardLog, is_tensorboard
-
-        if not is_tensorboard(logger):
-            return None
-        return self._boards.setdefault(id(logger), TensorBoardLog(logger))
+        self._boards.log(trainer, measurement, shots, self.statistics if self.per_weight else None)
 
     def _say_once(self, occasion: str, message: str) -> None:
         if occasion not in self._warned:

@@ -141,7 +141,7 @@ class Laboratory:
     def _survey(self, evidence: Evidence) -> Evidence:
         layers = tuple(self._look_at(layer) for layer in evidence.layers)
         spans = [max(abs(x.landscape.mean - x.landscape.here), 2 * x.landscape.std) for x in layers if x.landscape]
-        sizes = [*spans, evidence.loss.start - evidence.loss.now, evidence.span]
+        sizes = [*spans, evidence.loss.fall, evidence.span]
         span = max((size for size in sizes if not math.isnan(size)), default=0.0) if spans else math.nan
         known = [way.scale(self.layers[path]) for path, way in self.ways.items()]
         scale = max([s for s in (*known, evidence.scale) if not math.isnan(s)], default=math.nan)
