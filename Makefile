@@ -10,7 +10,7 @@ demo: $(READY)
 	@$(BIN)/python examples/digits.py
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses logical --dist loadfile -r fEs
 
 lint: $(READY)
 	@$(BIN)/ruff check .

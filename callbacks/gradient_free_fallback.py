@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch.optim import Optimizer
 
+from torchbp.arguments import whole_number
 from torchbp.callbacks.mechanics.budgets import excuse
 from torchbp.callbacks.mechanics.constant_weights import ConstantWeights
 from torchbp.callbacks.mechanics.evaluation import agreed, losses_at
@@ -27,7 +28,6 @@ from torchbp.errors import InputError
 from torchbp.gradients.stats import RESOLVED
 from torchbp.optim import Proposer, propose
 from torchbp.optim.ask_tell import Maker
-from torchbp.optim.proposer import at_least
 
 FAILURES = 2
 """Steps in a row without a finite loss that end a search."""
@@ -91,7 +91,7 @@ class GradientFreeFallback(Remedy):
     ) -> None:
         super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
         if start_at is not None:
-            at_least("start_at", start_at, 0)
+            whole_number("start_at", start_at, 0)
         self.budget, self._return = SearchBudget(max_evaluations, max_shots), GradientReturn(resume_when)
         if isinstance(method, str) or not callable(method):
             propose(method, torch.zeros(2), seed, options)  # to say now what is wrong with it or its options

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from torchbp.arguments import positive, whole_number
 from torchbp.backends import Backend
 from torchbp.backends.noise import NoiseModel
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.circuits.initializers import Initializer
-from torchbp.circuits.layouts import whole_number
-from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
 
 PARTS = 8
@@ -44,7 +43,7 @@ class EnergyModule(L.LightningModule):
 
     Raises:
         InputError: the learning rate is not positive.
-        CircuitError: `steps_per_epoch` is not a whole number of at least 1, or what `QuantumLayer` raises.
+        InputError: `steps_per_epoch` is not a whole number of at least 1; and what `QuantumLayer` raises.
     """
 
     def __init__(
@@ -62,8 +61,7 @@ class EnergyModule(L.LightningModule):
         steps_per_epoch: int = 100,
     ) -> None:
         super().__init__()
-        if not learning_rate > 0:
-            raise InputError(f"learning_rate must be positive, got {learning_rate}.")
+        positive("learning_rate", learning_rate)
         self.steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch, 1)
         self.hamiltonian = hamiltonian
         self.quantum = QuantumLayer(

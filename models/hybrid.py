@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from torchbp.arguments import positive, whole_number
 from torchbp.circuits import Circuit, angle_encoding, hardware_efficient
-from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
 
 
@@ -46,10 +46,8 @@ class HybridModule(L.LightningModule, ABC):
     ) -> None:
         super().__init__()
         for name, value in (("n_features", n_features), ("n_outputs", n_outputs), ("n_wires", n_wires)):
-            if value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}.")
-        if not learning_rate > 0:
-            raise InputError(f"learning_rate must be positive, got {learning_rate}.")
+            whole_number(name, value, 1)
+        positive("learning_rate", learning_rate)
         self.encoder = encoder or nn.Sequential(nn.Flatten(), nn.Linear(n_features, n_wires), nn.Tanh())
         self.quantum = quantum or QuantumLayer(default_circuit(n_wires, depth))
         self.head = head or nn.Linear(_n_measured(self.quantum, n_wires), n_outputs)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchbp.arguments import whole_number
 from torchbp.backends.shots import Sampler
 from torchbp.circuits import Circuit, global_z, maxcut, qaoa
-from torchbp.circuits.layouts import whole_number
 from torchbp.errors import CapacityError, InputError
 from torchbp.models.energy import EnergyModule
 
@@ -55,7 +55,8 @@ class QAOA(EnergyModule):
 
     Raises:
         InputError: the graph has no edges, an edge that is none, or a matrix that is not symmetric.
-        CircuitError: the ansatz has another number of wires, or a depth that is not a whole number.
+        CircuitError: the ansatz has another number of wires.
+        InputError: a depth that is not a whole number.
 
     Example:
         >>> model = QAOA([(0, 1), (1, 2, 0.5), (2, 3), (3, 0), (0, 2)], depth=3, shots=500)
@@ -95,7 +96,7 @@ class QAOA(EnergyModule):
             generator: of the outcomes; the layer's own one if left out.
 
         Raises:
-            CircuitError: n_samples is not a whole number of at least 1.
+            InputError: n_samples is not a whole number of at least 1.
         """
         shots = whole_number("n_samples", n_samples, 1)
         layer, n = self.quantum, self.n_nodes

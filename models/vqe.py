@@ -11,8 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
+from torchbp.arguments import whole_number
 from torchbp.circuits import Circuit, PauliSum, hardware_efficient
-from torchbp.circuits.layouts import whole_number
 from torchbp.errors import CapacityError, CircuitError
 from torchbp.models.energy import EnergyModule
 

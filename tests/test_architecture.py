@@ -18,12 +18,13 @@ FOLDERS = {
 FLOORS = {
     "torchbp": [
         {"errors", "tensorboard"},
+        {"arguments"},
         {"circuits"},
         {"_torchquantum"},
         {"backends", "optim"},
         {"translation"},
         {"layer"},
-        {"gradients", "pretraining"},
+        {"gradients"},
         {"diagnosis"},
         {"trainability", "hardware"},
         {"plots"},
@@ -35,7 +36,7 @@ FLOORS = {
     "torchbp.trainability": [
         {"paths", "algebras", "states"},
         {"scans"},
-        {"cost", "expressibility", "entanglement", "information_content"},
+        {"cost", "expressibility", "entanglement", "information_content", "pretraining"},
         {"landscape", "curvature"},
         {"prechecks", "search_runners"},
         {"search"},

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from torchbp._torchquantum import QuantumModule
 from torchbp.backends import Backend, resolve_with_noise
 from torchbp.backends.base import COMPLEX, check_capacity, full_precision, holds_states, per_sample_gradients
 from torchbp.backends.inputs import check_features, check_state
@@ -19,14 +18,13 @@ from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
 from torchbp.errors import CircuitError, InputError
-from torchbp.translation.sharing import SharedWeights, values_at
-from torchbp.translation.torchquantum import translate
+from torchbp.translation.translated import Translated
 
 if TYPE_CHECKING:
     from torchbp._torchquantum import QuantumDevice
 
 
-class QuantumLayer(QuantumModule):
+class QuantumLayer(Translated):
     """Expectation values of a circuit: y[b, m] = <psi(x_b, w)| O_m |psi(x_b, w)>.
 
     A `torch.nn.Module`, and a TorchQuantum module. The trainable angles are one flat parameter `weights` (P,), in
@@ -40,7 +38,7 @@ class QuantumLayer(QuantumModule):
         shots: measure every circuit this many times in each measurement group, as a machine does, and take gradients
             by the parameter-shift rule from as many shots again (see `torchbp.backends.shots`); None: exact.
         noise: what goes wrong after each gate and at readout; simulated by density matrices, at the cost of twice the
-            wires, whatever `backend` is but "propagation". For many wires pass `backend=TrajectoryBackend(noise)` instead.
+            wires, whatever `backend` is but "propagation". For many wires pass `backend=TrajectoryBackend(noise)`.
         init: initial weights: a name in `torchbp.circuits.INITIALIZERS`, a function `(circuit, generator) -> (P,)`,
             or a tensor (P,).
         generator: source of the random initial weights, and of the seed of the shots' own generator; torch's global
@@ -90,9 +88,7 @@ class QuantumLayer(QuantumModule):
         weights = initialize(init, circuit, generator)
         self.circuit = circuit.freeze()
         self.n_wires = circuit.n_wires
-        self._n_features = self._n_read = circuit.n_features  # a translated module may take more than it reads
-        self._shared: SharedWeights | None = None
-        self.register_parameter("weights", nn.Parameter(weights))
+        self._own(weights)
         self._shots: int | None = None
         if shots is not None or not measures(self.backend):
             self.shots = shots
@@ -100,79 +96,6 @@ class QuantumLayer(QuantumModule):
         self.shot_generator = torch.Generator().manual_seed(int(seed))
         self._meter = ShotMeter()
         self._sampler: Sampler | None = None
-
-    @classmethod
-    def from_torchquantum(
-        cls,
-        module: nn.Module,
-        observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
-        *,
-        n_wires: int | None = None,
-        example: Tensor | None = None,
-        backend: str | Backend = "fused",
-        shots: int | None = None,
-        noise: NoiseModel | None = None,
-        generator: torch.Generator | None = None,
-    ) -> QuantumLayer:
-        """A layer that does what a TorchQuantum module does, with the module's own parameters.
-
-        A copy of the module is run twice, and the gates it applies are written down: operators, layers, encoders,
-        n-local circuits, functions such as `tqf.rx`, and modules of one's own that call them. The layer's parameters
-        are the module's, under the same names: to train one is to train the other, an optimizer sees each once, and a
-        checkpoint of the module fits the layer. `weights` puts those that the circuit reads together, in the order of
-        the circuit. The circuit's layers are named after the submodules that apply trainable gates.
-
-        An angle may be an element of a parameter or a column of the input, times and plus a number, or a product of
-        columns. Parameters that require no gradient become constants; changing them later is an error.
-
-        Args:
-            module: its `forward` takes features (B, F), a `QuantumDevice` (known by its annotation, or by "dev" in the
-                argument's name), the device and features, or nothing; further arguments have defaults.
-            observables: one for each output column. Left out: the weighted sums of expectation values (`tq.MeasureAll`,
-                `tq.expval`, `tq.expval_joint_analytical`) that the module returns, one value for each sample as (B, 1);
-                Z on every wire for a module that returns none. Given: what the module returns is ignored.
-            n_wires: of the `QuantumDevice`, where the module takes one and has no attribute of that name.
-            example: features (B, F), where the module takes features; only their number F counts.
-            backend, shots, noise, generator: as for `QuantumLayer`.
-
-        Raises:
-            CircuitError: the module, a gate, an angle or what is measured has no translation; it is named.
-            InputError: an example is needed, or it is not a batch of features.
-
-        Example:
-            >>> layer = QuantumLayer.from_torchquantum(tq.layer.U3CU3Layer0({"n_wires": 4, "n_blocks": 2}))
-            >>> layer().shape
-            torch.Size([1, 4])
-        """
-        found = translate(module, n_wires, example, measure=observables is None)
-        measured = found.observables if observables is None else observables
-        start = torch.zeros(found.circuit.n_weights)
-        layer = cls(found.circuit, measured, backend=backend, shots=shots, noise=noise, init=start, generator=generator)
-        layer._n_features = found.n_features
-        del layer._parameters["weights"]
-        layer._shared = SharedWeights(layer, module, found.sources)
-        return layer
-
-    @property
-    def weights(self) -> Tensor:
-        """The trainable angles (P,), in radians: a parameter, or put together from those of a TorchQuantum module."""
-        return cast(Tensor, super().__getattr__("weights")) if self._shared is None else self._shared()
-
-    @contextmanager
-    def weights_at(self, weights: Tensor) -> Iterator[None]:
-        """Within the block the layer has these weights (P,); then its own again, as they were.
-
-        Raises:
-            InputError: the circuit has another number of weights.
-        """
-        present = self.weights
-        if weights.shape != present.shape:
-            raise InputError(
-                f"The circuit has {self.circuit.n_weights} weights, got weights of shape {tuple(weights.shape)}."
-            )
-        changed = {cast(nn.Parameter, present): weights} if self._shared is None else self._shared.split(weights)
-        with values_at(changed):
-            yield
 
     # One opaque call in a compiled model.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -335,12 +258,6 @@ class QuantumLayer(QuantumModule):
         return self
 
     @property
-    def weight_places(self) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
-        """Where the weights are: parameters, each with the elements it lends and their indices in `weights`."""
-        every = torch.arange(self.circuit.n_weights)
-        return self._shared.places() if self._shared else [(cast(nn.Parameter, self.weights), every, every)]
-
-    @property
     def weight_groups(self) -> dict[str, tuple[int, ...]]:
         """Indices into `weights` for each circuit layer that has any, by layer name."""
         return {layer.name: layer.weights for layer in self.circuit.layers if layer.weights}
@@ -367,8 +284,7 @@ class QuantumLayer(QuantumModule):
     def _check(self, x: Tensor | None, initial_state: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
         """The features, the states to start from, and the weights."""
         weights, circuit = self.weights, self.circuit
-        if self._shared is not None:
-            self._shared.check()
+        self._check_unchanged()
         if weights.dtype not in COMPLEX:
             raise InputError(
                 f"A quantum layer computes in float32 or float64, its weights are {weights.dtype}: call .float() on "
@@ -381,8 +297,7 @@ class QuantumLayer(QuantumModule):
         start = None if initial_state is None else check_state(initial_state, circuit, weights)
         if x is None and self._n_features == 0:
             x = weights.new_empty(1 if start is None else len(start), 0)
-        x = check_features(x, self._n_features, weights)
-        x = (x if self._n_features == self._n_read else x[:, : self._n_read]).to(weights.dtype)
+        x = self._read(check_features(x, self._n_features, weights)).to(weights.dtype)
         if start is not None and len(start) != len(x):
             if len(start) != 1:
                 raise InputError(f"initial_state holds {len(start)} states for a batch of {len(x)} samples.")

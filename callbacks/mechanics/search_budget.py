@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from torchbp.arguments import whole_number
 from torchbp.callbacks.mechanics.budgets import shots_left
 from torchbp.callbacks.mechanics.evaluation import sum_over_ranks
 from torchbp.callbacks.mechanics.isolation import LossFunction, step_output
 from torchbp.callbacks.mechanics.shot_forecast import ShotForecast
-from torchbp.optim.proposer import at_least
 
 
 class SearchBudget:
@@ -30,7 +30,7 @@ class SearchBudget:
     def __init__(self, max_evaluations: int, max_shots: int | None) -> None:
         for name, value in {"max_evaluations": max_evaluations, "max_shots": max_shots}.items():
             if value is not None:
-                at_least(name, value, 1)
+                whole_number(name, value, 1)
         self.max_evaluations, self.max_shots = max_evaluations, max_shots
         self.evaluations = self.shots = 0
         self._ended_at: list[int | None] | None = None  # the limits with which it came to its end

@@ -726,7 +726,7 @@ def test_memory_is_checked_first() -> None:
 def test_what_is_no_backend_or_number() -> None:
     with pytest.raises(InputError, match="reads a BackendV2"):
         NoiseModel.from_qiskit(object())
-    with pytest.raises(InputError, match="at least 1; got 0"):
+    with pytest.raises(InputError, match="at least 1, got 0"):
         TrajectoryBackend(NOISE, 0)
     fake = pytest.importorskip("qiskit.providers.fake_provider")
     with pytest.raises(InputError, match=r"distinct qubits of 0 to 1, one for each wire; got \[0, 0\]"):

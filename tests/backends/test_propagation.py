@@ -299,7 +299,7 @@ def test_keys_of_long_strings_are_told_apart() -> None:
 def test_errors() -> None:
     """Each says what was given, what is needed, and what to do."""
     for arguments, message in (
-        ({"min_abs": -1.0}, "min_abs is a coefficient of at least 0, such as 1e-4; got -1.0"),
+        ({"min_abs": -1.0}, "min_abs is a finite number of at least 0, got -1.0"),
         ({"max_terms": 0}, "max_terms is a whole number of at least 1, got 0"),
         ({"max_weight": 1.5}, "max_weight is a whole number of at least 1, got 1.5"),
     ):

@@ -22,7 +22,7 @@ from torchbp.circuits import (
     strongly_entangling,
 )
 from torchbp.circuits.layouts import bricks, pairs
-from torchbp.errors import CircuitError, UnknownNameError
+from torchbp.errors import CircuitError, InputError, UnknownNameError
 
 Ansatz = Callable[[int, int], Circuit]
 
@@ -140,11 +140,11 @@ ERRORS: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     ),
     (UnknownNameError, "rotation 'u3'.*Known: rx, ry, rz", lambda: hardware_efficient(2, 1, "u3")),
     (CircuitError, "Rotations are one or more of rx, ry, rz", lambda: hardware_efficient(2, 1, ())),
-    (CircuitError, "depth must be at least 1, got 0", lambda: hardware_efficient(2, 0)),
-    (CircuitError, "depth must be a whole number, got True", lambda: strongly_entangling(2, True)),
-    (CircuitError, "depth must be a whole number, got 2.5", lambda: real_amplitudes(2, 2.5)),  # type: ignore[arg-type]
+    (InputError, "depth is a whole number of at least 1, got 0", lambda: hardware_efficient(2, 0)),
+    (InputError, "depth is a whole number of at least 1, got True", lambda: strongly_entangling(2, True)),
+    (InputError, "depth is a whole number of at least 1, got 2.5", lambda: real_amplitudes(2, 2.5)),  # type: ignore[arg-type]
     (CircuitError, "got n_wires=0", lambda: real_amplitudes(0, 1)),
-    (CircuitError, "n_wires must be at least 2, got 1", lambda: alternating_layered(1, 1)),
+    (InputError, "n_wires is a whole number of at least 2, got 1", lambda: alternating_layered(1, 1)),
     (CircuitError, "has no inverse", lambda: mirrored(Circuit(1).encode_amplitudes())),
 ]
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import dense_state, dense_unitary
 
 from torchbp.circuits import Circuit, amplitude_encoding, angle_encoding, hardware_efficient, iqp_encoding
-from torchbp.errors import CircuitError, UnknownNameError
+from torchbp.errors import CircuitError, InputError, UnknownNameError
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +81,14 @@ ERRORS: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         r"hold at most 2 features, got n_features=3: .*\(\"ry\", \"rz\"\)",
         lambda: angle_encoding(2, n_features=3),
     ),
-    (CircuitError, "n_features must be at least 1, got 0", lambda: angle_encoding(2, n_features=0)),
+    (InputError, "n_features is a whole number of at least 1, got 0", lambda: angle_encoding(2, n_features=0)),
     (CircuitError, "none twice in a row", lambda: angle_encoding(2, ("ry", "ry"))),
     (CircuitError, r"none twice in a row; got \(\)", lambda: angle_encoding(2, ())),
     (CircuitError, "finite number", lambda: angle_encoding(2, scale=float("nan"))),
     (CircuitError, "at least 1; got n_wires=0", lambda: angle_encoding(0)),
     (CircuitError, "2 wires hold 1 to 4 amplitudes, got n_features=5", lambda: amplitude_encoding(2, 5)),
-    (CircuitError, "depth must be at least 1, got 0", lambda: iqp_encoding(2, 0)),
-    (CircuitError, "depth must be a whole number, got 1.0", lambda: iqp_encoding(2, 1.0)),  # type: ignore[arg-type]
+    (InputError, "depth is a whole number of at least 1, got 0", lambda: iqp_encoding(2, 0)),
+    (InputError, "depth is a whole number of at least 1, got 1.0", lambda: iqp_encoding(2, 1.0)),  # type: ignore[arg-type]
 ]
 
 

@@ -24,7 +24,7 @@ from torchbp.circuits import (
     weight,
 )
 from torchbp.circuits.problem_ansatz import Group, _two_wire_unitary, commuting_groups
-from torchbp.errors import CircuitError
+from torchbp.errors import CircuitError, InputError
 
 HAMILTONIANS = {
     "tfim": (tfim(4), 4, 2),
@@ -144,16 +144,16 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
     ("multiple of the identity", lambda: hamiltonian_variational(PauliSum("I"), 2, 1)),
     ("multiple of the identity", lambda: qaoa(PauliSum({"Z0": 0.0}), 2, 1)),
     ("QAOA needs a diagonal cost, .* hamiltonian_variational", lambda: qaoa(tfim(2), 2, 1)),
-    ("depth must be at least 1, got 0", lambda: qaoa(maxcut([(0, 1)]), 2, 0)),
-    ("n_wires must be at least 2, got 1", lambda: number_preserving(1, 1, 1)),
-    ("n_particles must be 1 to 3, got 4", lambda: number_preserving(4, 4, 1)),
-    ("n_particles must be 1 to 3, got 0", lambda: number_preserving(4, 0, 1)),
-    ("n_wires must be at least 2, got 1", lambda: qcnn(1)),
+    ("depth is a whole number of at least 1, got 0", lambda: qaoa(maxcut([(0, 1)]), 2, 0)),
+    ("n_wires is a whole number of at least 2, got 1", lambda: number_preserving(1, 1, 1)),
+    ("n_particles is a whole number from 1 to 3, got 4", lambda: number_preserving(4, 4, 1)),
+    ("n_particles is a whole number from 1 to 3, got 0", lambda: number_preserving(4, 0, 1)),
+    ("n_wires is a whole number of at least 2, got 1", lambda: qcnn(1)),
 ]
 
 
 @pytest.mark.parametrize(("message", "mistake"), ERRORS, ids=range(len(ERRORS)))
 def test_messages(message: str, mistake: Callable[[], Any]) -> None:
     """Each says what was given and what is needed."""
-    with pytest.raises(CircuitError, match=message):
+    with pytest.raises((CircuitError, InputError), match=message):
         mistake()

@@ -16,7 +16,7 @@ from helpers import dense_state
 from torchbp import Circuit, weight
 from torchbp.backends.noise import NoiseModel
 from torchbp.circuits import hardware_efficient
-from torchbp.errors import CapacityError, CircuitError, InputError
+from torchbp.errors import CapacityError, InputError
 from torchbp.models import QAOA
 from torchbp.models.qaoa import best_cut, linear_ramp
 
@@ -121,10 +121,10 @@ def test_best_cut_in_chunks() -> None:
         (lambda: QAOA([3]), InputError, "An edge is .* got 3"),
         (lambda: QAOA(torch.eye(2)[:1]), InputError, r"symmetric, \(n, n\), finite; got shape \(1, 2\)"),
         (lambda: QAOA(torch.tensor([[0.0, 1.0], [0.0, 0.0]])), InputError, "symmetric"),
-        (lambda: QAOA([(0, 3)], n_nodes=2), CircuitError, "n_nodes must be at least 4, got 2"),
+        (lambda: QAOA([(0, 3)], n_nodes=2), InputError, "n_nodes is a whole number of at least 4, got 2"),
         (lambda: QAOA([(0, 1)], ansatz=hardware_efficient(3, 1)), InputError, "a wire for each of 2 nodes"),
         (lambda: QAOA([(0, 1)], ansatz=hardware_efficient(2, 1), init=linear_ramp), InputError, 'init="gaussian"'),
-        (lambda: QAOA([(0, 1)]).sample(0), CircuitError, "n_samples must be at least 1, got 0"),
+        (lambda: QAOA([(0, 1)]).sample(0), InputError, "n_samples is a whole number of at least 1, got 0"),
         (lambda: QAOA([(0, 1, -1.0)]).approximation_ratio(), InputError, "No cut of this graph"),
         (lambda: QAOA([(0, 25)]).optimum, CapacityError, "at most 24 nodes, got 26"),
     ],

@@ -135,7 +135,7 @@ def test_a_minimum_has_positive_curvatures_only() -> None:
     ("options", "message"),
     [
         ({"points": 2}, "points is a whole number of at least 3, got 2"),
-        ({"span": -1.0}, "span is a positive number, got -1.0"),
+        ({"span": -1.0}, "span is a positive finite number, got -1.0"),
         ({"center": torch.zeros(3)}, r"6 weights: center must have shape \(6,\), got \(3,\)"),
         ({"directions": 3}, "directions is 1 or 2 .* got 3"),
         ({"directions": torch.zeros(3)}, r"have shape \(6,\) or \(2, 6\), got \(3,\)"),

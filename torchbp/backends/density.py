@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.backends.base import COMPLEX, check_capacity, initial_states
+from torchbp.backends.base import COMPLEX, check_capacity
 from torchbp.backends.channels import WIDEST, Channel
 from torchbp.backends.noise import NoiseModel
-from torchbp.backends.noisy_blocks import Plans, Step, act, amplitudes, each_wire, permuted
+from torchbp.backends.noisy import NoisyBackend
+from torchbp.backends.noisy_blocks import Step, act, amplitudes, each_wire, permuted
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.circuits.grouping import MeasurementGroup
 from torchbp.circuits.observables import PauliString
@@ -27,7 +28,7 @@ from torchbp.errors import BackendError, CapacityError
 _LETTERS = "IXYZ"
 
 
-class DensityMatrixBackend:
+class DensityMatrixBackend(NoisyBackend):
     """Exact expectation values under a noise model, differentiable in features, weights and initial states.
 
     Time and memory grow as 4^n, as for twice the wires without noise; `TrajectoryBackend` reaches further. In the
@@ -40,8 +41,7 @@ class DensityMatrixBackend:
     name = "density"
 
     def __init__(self, noise: NoiseModel | None = None) -> None:
-        self.noise = NoiseModel() if noise is None else noise
-        self._plan = Plans(self.noise, _transfer, 4)
+        super().__init__(NoiseModel() if noise is None else noise, _transfer, 4)
 
     def expectations(
         self,
@@ -80,39 +80,9 @@ class DensityMatrixBackend:
         """The final rho, before readout, (B, 2^n, 2^n) complex; arguments as in `expectations`."""
         return _to_density(self._evolve(circuit, x, weights, initial_state), circuit.n_wires)
 
-    def probabilities(
-        self,
-        circuit: Circuit,
-        x: Tensor,
-        weights: Tensor,
-        initial_state: Tensor | None,
-        group: MeasurementGroup,
-    ) -> Tensor:
-        """(B, 2^m) probabilities of what is read on the m wires of a measurement group, float64."""
-        return self._outcomes(circuit, self._evolve(circuit, x, weights, initial_state), group)
-
-    def outcome_probabilities(
-        self,
-        circuit: Circuit,
-        angles: Tensor,
-        initial_state: Tensor | None,
-        groups: Sequence[MeasurementGroup],
-    ) -> list[Tensor]:
-        """`probabilities` for each group, from the angles (N, R) of the R rotations in `circuit.elementary`.
-
-        Shifting single rotations, as the parameter-shift rule does, leaves the gates and so the noise as they are.
-        """
-        r = self._run(circuit, self._plan(circuit, angles).rows(angles), initial_state, len(angles), angles)
-        return [self._outcomes(circuit, r, group) for group in groups]
-
     def numbers(self, n_wires: int) -> int:
         """How many numbers one circuit's simulation holds."""
         return 4**n_wires
-
-    def _evolve(self, circuit: Circuit, x: Tensor, weights: Tensor, initial_state: Tensor | None) -> Tensor:
-        """(B, 4^n) Pauli coefficients."""
-        start = initial_states(circuit, x, initial_state)
-        return self._run(circuit, self._plan(circuit, weights).angles(x, weights), start, len(x), weights)
 
     def _run(self, circuit: Circuit, angles: list[Tensor], start: Tensor | None, batch: int, like: Tensor) -> Tensor:
         n, plan = circuit.n_wires, self._plan(circuit, like)

@@ -16,17 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.backends.base import COMPLEX, check_capacity, initial_states
+from torchbp.arguments import whole_number
+from torchbp.backends.base import COMPLEX, check_capacity
 from torchbp.backends.noise import NoiseModel
-from torchbp.backends.noisy_blocks import Plans, act, amplitudes, each_wire, permuted
+from torchbp.backends.noisy import NoisyBackend
+from torchbp.backends.noisy_blocks import act, amplitudes, each_wire, permuted
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.circuits.grouping import MeasurementGroup, group_qubit_wise
-from torchbp.errors import BackendError, InputError
+from torchbp.errors import BackendError
 
 _TO_Z = {"X": np.array([[1, 1], [1, -1]]) / np.sqrt(2), "Y": np.array([[1, -1j], [1, 1j]]) / np.sqrt(2)}
 
 
-class TrajectoryBackend:
+class TrajectoryBackend(NoisyBackend):
     """Unbiased estimates of expectation values under a noise model, and of their gradients.
 
     Their variance falls as 1 / n_trajectories and is no measure of the noise itself. Amplitude damping raises it:
@@ -46,10 +48,9 @@ class TrajectoryBackend:
     name = "trajectories"
 
     def __init__(self, noise: NoiseModel, n_trajectories: int = 100, generator: torch.Generator | None = None) -> None:
-        if isinstance(n_trajectories, bool) or not isinstance(n_trajectories, int) or n_trajectories < 1:
-            raise InputError(f"n_trajectories is a whole number, at least 1; got {n_trajectories!r}.")
-        self.noise, self.n_trajectories, self.generator = noise, n_trajectories, generator
-        self._plan = Plans(noise, amplitudes, 2)
+        whole_number("n_trajectories", n_trajectories, 1)
+        super().__init__(noise, amplitudes, 2)
+        self.n_trajectories, self.generator = n_trajectories, generator
 
     def expectations(
         self,
@@ -83,42 +84,9 @@ class TrajectoryBackend:
             '("torchquantum") gives states.'
         )
 
-    def probabilities(
-        self,
-        circuit: Circuit,
-        x: Tensor,
-        weights: Tensor,
-        initial_state: Tensor | None,
-        group: MeasurementGroup,
-    ) -> Tensor:
-        """Estimates (B, 2^m) of the probabilities of what is read on the m wires of a measurement group, float64.
-
-        With amplitude damping they add up to 1 in the mean only.
-        """
-        return self._outcomes(circuit, self._evolve(circuit, x, weights, initial_state), group).double()
-
-    def outcome_probabilities(
-        self,
-        circuit: Circuit,
-        angles: Tensor,
-        initial_state: Tensor | None,
-        groups: Sequence[MeasurementGroup],
-    ) -> list[Tensor]:
-        """`probabilities` for each group, from the angles (N, R) of the R rotations in `circuit.elementary`.
-
-        Shifting single rotations, as the parameter-shift rule does, leaves the gates and so the noise as they are.
-        """
-        psi = self._run(circuit, self._plan(circuit, angles).rows(angles), initial_state, len(angles), angles)
-        return [self._outcomes(circuit, psi, group).double() for group in groups]
-
     def numbers(self, n_wires: int) -> int:
         """How many numbers one circuit's simulation holds."""
         return self.n_trajectories << n_wires
-
-    def _evolve(self, circuit: Circuit, x: Tensor, weights: Tensor, initial_state: Tensor | None) -> Tensor:
-        """(T, B, 2^n) final states of the trajectories, not normalized."""
-        start = initial_states(circuit, x, initial_state)
-        return self._run(circuit, self._plan(circuit, weights).angles(x, weights), start, len(x), weights)
 
     def _run(self, circuit: Circuit, angles: list[Tensor], start: Tensor | None, batch: int, like: Tensor) -> Tensor:
         n, plan, size = circuit.n_wires, self._plan(circuit, like), (self.n_trajectories, batch)
@@ -140,7 +108,7 @@ class TrajectoryBackend:
         return permuted(psi, order, wires_in_order).expand(*size, -1)
 
     def _outcomes(self, circuit: Circuit, psi: Tensor, group: MeasurementGroup) -> Tensor:
-        """(B, 2^m) mean probabilities of what is read, in the dtype of the states."""
+        """(B, 2^m) estimates in the dtype of the states; with amplitude damping they add up to 1 in the mean only."""
         order = tuple(range(circuit.n_wires))
         for wire, letter in group.basis:
             if letter != "Z":

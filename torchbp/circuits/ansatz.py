@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torchbp.arguments import whole_number
 from torchbp.circuits.circuit import Circuit
-from torchbp.circuits.layouts import bricks, line, pairs, rotation_names, whole_number
+from torchbp.circuits.layouts import bricks, line, pairs, rotation_names
 from torchbp.circuits.parameters import weight
 from torchbp.errors import UnknownNameError
 
@@ -39,7 +40,7 @@ def hardware_efficient(
 
     Raises:
         UnknownNameError: another rotation, entangler or gate.
-        CircuitError: `n_wires` or `depth` is not a whole number of at least 1.
+        InputError: `n_wires` or `depth` is not a whole number of at least 1.
     """
     circuit, names = Circuit(n_wires), rotation_names(rotations)
     bonds = pairs(circuit.n_wires, entangler)
@@ -61,7 +62,7 @@ def strongly_entangling(n_wires: int, depth: int) -> Circuit:
     whose weights (depth, n, 3) are these, flattened.
 
     Raises:
-        CircuitError: `n_wires` or `depth` is not a whole number of at least 1.
+        InputError: `n_wires` or `depth` is not a whole number of at least 1.
     """
     circuit = Circuit(n_wires)
     n = circuit.n_wires
@@ -83,7 +84,7 @@ def real_amplitudes(n_wires: int, depth: int) -> Circuit:
     first rotations belong to the first layer; (depth + 1) * n weights.
 
     Raises:
-        CircuitError: `n_wires` or `depth` is not a whole number of at least 1.
+        InputError: `n_wires` or `depth` is not a whole number of at least 1.
     """
     circuit = Circuit(n_wires)
     for layer in range(whole_number("depth", depth, 1)):
@@ -104,7 +105,7 @@ def alternating_layered(n_wires: int, depth: int) -> Circuit:
     belong to the first layer; n + 2 (n-1) depth weights.
 
     Raises:
-        CircuitError: fewer than 2 wires, or `depth` is not a whole number of at least 1.
+        InputError: fewer than 2 wires, or `depth` is not a whole number of at least 1.
     """
     circuit = Circuit(whole_number("n_wires", n_wires, 2))
     for layer in range(whole_number("depth", depth, 1)):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchbp.arguments import whole_number
 from torchbp.circuits.circuit import Circuit
 from torchbp.circuits.observables import PauliSum, as_observables
 from torchbp.circuits.parameters import Parameter
@@ -58,9 +59,7 @@ def clifford_search(
     """
     if observable is None:
         raise InputError("clifford_search needs what to minimize: observable=, such as tfim(n_wires).")
-    for name, value in (("sweeps", sweeps), ("restarts", restarts)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} is a whole number of at least 1, got {value!r}.")
+    whole_number("sweeps", sweeps, 1), whole_number("restarts", restarts, 1)
     energies = CliffordEnergies(circuit, as_observables(observable, circuit.n_wires), features)
     device = generator.device if generator is not None else None
     settings = torch.randint(4, (restarts, circuit.n_weights), generator=generator, device=device)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torchbp.arguments import whole_number
 from torchbp.circuits.circuit import Circuit
-from torchbp.circuits.layouts import all_pairs, rotation_names, whole_number
+from torchbp.circuits.layouts import all_pairs, rotation_names
 from torchbp.circuits.parameters import feature
 from torchbp.errors import CircuitError
 
@@ -34,7 +35,8 @@ def angle_encoding(
 
     Raises:
         UnknownNameError: another rotation.
-        CircuitError: more features than rotations to hold them, or an argument out of range.
+        CircuitError: more features than rotations to hold them.
+        InputError: a number out of range.
     """
     circuit, names = Circuit(n_wires), rotation_names(rotation)
     room = circuit.n_wires * len(names)
@@ -73,7 +75,7 @@ def iqp_encoding(n_wires: int, depth: int = 1) -> Circuit:
     IQPEmbedding; the paper has (pi - x_i)(pi - x_j) in place of x_i x_j.
 
     Raises:
-        CircuitError: `n_wires` or `depth` is not a whole number of at least 1.
+        InputError: `n_wires` or `depth` is not a whole number of at least 1.
     """
     circuit = Circuit(n_wires)
     for _ in range(whole_number("depth", depth, 1)):

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchbp.arguments import not_negative
 from torchbp.circuits.circuit import Circuit, Operation
 from torchbp.circuits.clifford import clifford_search
 from torchbp.circuits.growth import grown
@@ -37,7 +38,7 @@ def uniform(circuit: Circuit, generator: torch.Generator | None = None) -> Tenso
 
 def small_angle(circuit: Circuit, generator: torch.Generator | None = None, *, sigma: float = 0.1) -> Tensor:
     """N(0, sigma^2), sigma in radians: near the identity; a rule of thumb without a theorem."""
-    return _at_least_zero("sigma", sigma) * _normal(circuit.n_weights, generator)
+    return not_negative("sigma", sigma) * _normal(circuit.n_weights, generator)
 
 
 def reduced_domain(circuit: Circuit, generator: torch.Generator | None = None, *, a: float | None = None) -> Tensor:
@@ -46,7 +47,7 @@ def reduced_domain(circuit: Circuit, generator: torch.Generator | None = None, *
     Args:
         a: share of the full range, 0 to 1; 1 / sqrt(L) if left out, with L the depth as in `gaussian`.
     """
-    share = 1 / math.sqrt(max(1, depth_of(circuit))) if a is None else _at_least_zero("a", a)
+    share = 1 / math.sqrt(max(1, depth_of(circuit))) if a is None else not_negative("a", a)
     return share * uniform(circuit, generator)
 
 
@@ -63,7 +64,7 @@ def gaussian(
         depth: L; by default the number of layers with weights, or of trainable gates on the busiest wire
             where the circuit marks no layers.
     """
-    layers = depth_of(circuit) if depth is None else _at_least_zero("depth", depth)
+    layers = depth_of(circuit) if depth is None else not_negative("depth", depth)
     if locality < 1:
         raise InputError(f"locality counts the wires of an observable's term, at least 1; got {locality!r}.")
     return _normal(circuit.n_weights, generator) / math.sqrt(4 * locality * (layers + 2))
@@ -86,7 +87,7 @@ def beta(
         raise InputError(f"A Beta distribution needs a > 0 and b > 0, got a={a!r}, b={b!r}.")
     seed = torch.randint(2**62, (1,), generator=generator, device=_device(generator)).item()
     drawn = torch.from_numpy(np.random.default_rng(int(seed)).beta(a, b, circuit.n_weights))
-    spread = _at_least_zero("noise", noise) * _normal(circuit.n_weights, generator)
+    spread = not_negative("noise", noise) * _normal(circuit.n_weights, generator)
     return drawn.to(spread) + spread
 
 
@@ -128,7 +129,7 @@ def warm_start(
     point = _checked(values, source or circuit, "The values of warm_start")
     if source is not None:
         point = torch.from_numpy(grown(source, point.double().numpy(), circuit)).to(point)
-    side = 1 / math.sqrt(max(1, circuit.n_weights)) if width is None else _at_least_zero("width", width)
+    side = 1 / math.sqrt(max(1, circuit.n_weights)) if width is None else not_negative("width", width)
     return point + (side * _symmetric(circuit.n_weights, generator)).to(point)
 
 
@@ -240,12 +241,6 @@ def _checked(values: object, circuit: Circuit, what: str) -> Tensor:
         raise InputError(f"{what} must be finite, got {tensor[bad].item()} for weight {bad}.")
     dtype = tensor.dtype if tensor.dtype in (torch.float32, torch.float64) else torch.get_default_dtype()
     return tensor.detach().to(dtype, copy=True)
-
-
-def _at_least_zero(name: str, value: float) -> float:
-    if not (value >= 0 and math.isfinite(value)):
-        raise InputError(f"{name} must be a finite number of at least 0, got {value!r}.")
-    return value
 
 
 def _normal(size: int, generator: torch.Generator | None) -> Tensor:

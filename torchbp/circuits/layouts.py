@@ -1,11 +1,9 @@
-"""Which pairs of wires the entangling gates of a layer act on, and the argument checks that ansätze share."""
+"""Which pairs of wires the entangling gates of a layer act on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations, pairwise
-
-import numpy as np
 
 from torchbp.errors import CircuitError, UnknownNameError
 
@@ -62,13 +60,3 @@ def rotation_names(rotations: str | Sequence[str]) -> tuple[str, ...]:
     if not names or any(a == b for a, b in pairwise(names)):
         raise CircuitError(f"Rotations are one or more of {', '.join(ROTATIONS)}, none twice in a row; got {names}.")
     return names
-
-
-def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:
-    """`value` if it is a whole number in the range, else a CircuitError that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise CircuitError(f"{name} must be a whole number, got {value!r}.")
-    if value < least or (most is not None and value > most):
-        limits = f"at least {least}" if most is None else f"{least} to {most}"
-        raise CircuitError(f"{name} must be {limits}, got {value}.")
-    return int(value)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from torchbp.arguments import whole_number
 from torchbp.circuits.circuit import Circuit
-from torchbp.circuits.layouts import bricks, whole_number
+from torchbp.circuits.layouts import bricks
 from torchbp.circuits.observables import PauliString, PauliSum
 from torchbp.circuits.parameters import Parameter, weight
 from torchbp.errors import CircuitError
@@ -78,7 +79,7 @@ def number_preserving(n_wires: int, n_particles: int, depth: int) -> Circuit:
         depth: number of layers; n-1 weights each.
 
     Raises:
-        CircuitError: an argument out of range.
+        InputError: an argument out of range.
     """
     circuit = Circuit(whole_number("n_wires", n_wires, 2))
     count = whole_number("n_particles", n_particles, 1, n_wires - 1)
@@ -101,7 +102,7 @@ def qcnn(n_wires: int) -> Circuit:
     shallow tree has no barren plateau (Pesah 2021, 2011.02966).
 
     Raises:
-        CircuitError: fewer than 2 wires.
+        InputError: fewer than 2 wires.
     """
     circuit = Circuit(whole_number("n_wires", n_wires, 2))
     active = list(range(n_wires))

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchbp.arguments import whole_number
 from torchbp.errors import InputError
-from torchbp.optim.proposer import Proposer, at_least, checked, starting_point
+from torchbp.optim.proposer import Proposer, checked, starting_point
 
 Maker = Callable[[Tensor, int], Any]
 """From a point (P,) and a seed to an optimizer that starts there."""
@@ -49,7 +50,7 @@ class AskTell:
 
     def __init__(self, start: Tensor, make: Maker, *, batch: int = 4, seed: int = 0) -> None:
         self._start = starting_point(start)
-        self._make, self._batch, self._seed = make, at_least("batch", batch, 1), seed
+        self._make, self._batch, self._seed = make, whole_number("batch", batch, 1), seed
         self._told: list[Tensor] = []
         self._asked: list[Any] = []
         self._whole = False

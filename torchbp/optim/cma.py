@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchbp.optim.proposer import at_least, checked, positive, saved_point, starting_point
+from torchbp.arguments import positive, whole_number
+from torchbp.optim.proposer import checked, saved_point, starting_point
 
 FULL_COVARIANCE = 256
 """Weights up to which the covariance matrix is full. A larger one is diagonal: P numbers instead of P^2."""
@@ -47,7 +48,7 @@ class CMAProposer:
         self.mean = starting_point(start)
         n = len(self.mean)
         self.sigma = positive("sigma", sigma)
-        self.population = 4 + int(3 * math.log(n)) if population is None else at_least("population", population, 4)
+        self.population = 4 + int(3 * math.log(n)) if population is None else whole_number("population", population, 4)
         self.diagonal = n > FULL_COVARIANCE if diagonal is None else diagonal
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -75,17 +74,3 @@ def saved_point(saved: Tensor, own: Tensor) -> Tensor:
     if saved.shape != own.shape:
         raise InputError(f"The saved search has {len(saved)} weights, this one has {len(own)}.")
     return saved.clone()
-
-
-def positive(name: str, value: float) -> float:
-    """`value` if it is a positive finite number, else an InputError that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InputError(f"{name} must be a positive finite number, got {value!r}.")
-    return float(value)
-
-
-def at_least(name: str, value: int, least: int) -> int:
-    """`value` if it is a whole number of at least `least`, else an InputError that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} is a whole number of at least {least}, got {value!r}.")
-    return value

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchbp.optim.proposer import at_least, checked, positive, saved_point, starting_point
+from torchbp.arguments import positive, whole_number
+from torchbp.optim.proposer import checked, saved_point, starting_point
 
 ALPHA, GAMMA = 0.602, 0.101
 """Decay of step and perturbation that Spall 1998 (section III.B) finds good in practice."""
@@ -49,7 +50,7 @@ class SPSAProposer:
     ) -> None:
         self.point = starting_point(start)
         self.first_step, self.perturbation = positive("first_step", first_step), positive("perturbation", perturbation)
-        self.pairs, self.calibration = at_least("pairs", pairs, 1), at_least("calibration", calibration, 1)
+        self.pairs, self.calibration = whole_number("pairs", pairs, 1), whole_number("calibration", calibration, 1)
         self.stability = positive("stability", stability)
         self.generator = torch.Generator().manual_seed(seed)
         self.steps = 0

@@ -11,10 +11,10 @@ import torch
 from scipy.special import gammaln, xlogy
 from torch import Tensor
 
+from torchbp.arguments import whole_number
 from torchbp.backends import Backend
 from torchbp.circuits import Circuit
 from torchbp.circuits.initializers import Initializer
-from torchbp.errors import InputError
 from torchbp.trainability.states import drawn_states
 
 
@@ -78,8 +78,7 @@ def expressibility(
     Raises:
         InputError: too few samples or bins, or inputs that do not fit.
     """
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 2:
-        raise InputError(f"bins is a whole number of at least 2, got {bins!r}.")
+    whole_number("bins", bins, 2)
     drawn = drawn_states(circuit, samples, init=init, x=x, backend=backend, generator=generator, copies=2)
     overlaps = torch.cat([(one.conj() * other).sum(1).abs().square() for one, other in drawn])
     fidelities = overlaps.cpu().double().clamp(0, 1).numpy()

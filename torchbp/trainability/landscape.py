@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchbp.arguments import positive, whole_number
 from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
 from torchbp.trainability.cost import cost_function
@@ -110,10 +111,8 @@ def landscape(
         InputError: an argument that does not fit.
     """
     cost = cost_function(layer, x, loss, closure)
-    if isinstance(points, bool) or not isinstance(points, int) or points < 3:
-        raise InputError(f"points is a whole number of at least 3, got {points!r}.")
-    if not (span > 0 and math.isfinite(span)):
-        raise InputError(f"span is a positive number, got {span!r}.")
+    whole_number("points", points, 3)
+    positive("span", span)
     size = layer.circuit.n_weights
     plane = None
     if path is None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchbp.arguments import whole_number
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.diagnosis.plateau import Verdict
 from torchbp.errors import InputError, UnknownNameError
@@ -138,8 +139,7 @@ def search(
         raise InputError("A search needs candidates: a dict of circuits, or of functions that make models.")
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
         raise InputError(f"budget is a whole number of training steps, 0 for trainability alone; got {budget!r}.")
-    if eta < 2:
-        raise InputError(f"eta is at least 2, got {eta}.")
+    whole_number("eta", eta, 2)
     if isinstance(runner, str) and runner not in RUNNERS:
         raise UnknownNameError("runner", runner, RUNNERS)
     run = RUNNERS[runner] if isinstance(runner, str) else runner

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from torchbp.arguments import whole_number
 from torchbp.backends import Backend
 from torchbp.circuits import Circuit, initialize
 from torchbp.circuits.initializers import Initializer
@@ -34,8 +35,7 @@ def drawn_states(
     Raises:
         InputError: no samples, or inputs that do not fit.
     """
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
-        raise InputError(f"samples is a whole number of at least 2, got {samples!r}.")
+    whole_number("samples", samples, 2)
     start, own = torch.zeros(circuit.n_weights), torch.Generator()  # the global one is left alone
     layer = QuantumLayer(circuit, "Z0", backend=backend, init=start, generator=own)
     inputs = layer._check(x, None)[0].detach()

@@ -413,9 +413,9 @@ def test_a_local_job_dies_with_its_process(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"run": ""}, "A run needs a name"),
-        ({"retries": -1}, "retries is a whole number of at least 0; got -1"),
-        ({"in_flight": 0}, "in_flight is a whole number of at least 1; got 0"),
-        ({"lookups": True}, "lookups is a whole number of at least 1; got True"),
+        ({"retries": -1}, "retries is a whole number of at least 0, got -1"),
+        ({"in_flight": 0}, "in_flight is a whole number of at least 1, got 0"),
+        ({"lookups": True}, "lookups is a whole number of at least 1, got True"),
         ({"timeout": 0}, "poll and timeout are seconds above 0"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from torchbp.arguments import not_negative, whole_number
 from torchbp.backends.angles import AngleMap
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.propagation.evaluate import Task, evaluate, per_sample_slopes
@@ -18,7 +18,7 @@ from torchbp.backends.propagation.program import Program, compile_program
 from torchbp.backends.propagation.truncation import Truncation, TruncationWarning
 from torchbp.backends.propagation.walk import Limits
 from torchbp.circuits import Circuit, PauliSum
-from torchbp.errors import BackendError, InputError
+from torchbp.errors import BackendError
 
 
 class PropagationBackend:
@@ -62,14 +62,9 @@ class PropagationBackend:
         store_bytes: int = 2**29,
         noise: NoiseModel | None = None,
     ) -> None:
-        if not (min_abs >= 0 and math.isfinite(min_abs)):
-            raise InputError(f"min_abs is a coefficient of at least 0, such as 1e-4; got {min_abs!r}.")
-        for label, value in (("max_terms", max_terms), ("max_weight", max_weight), ("store_bytes", store_bytes)):
-            optional = value is None and label == "max_weight"
-            if not optional and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(f"{label} is a whole number of at least 1, got {value!r}.")
-        self.min_abs, self.max_terms, self.max_weight = min_abs, max_terms, max_weight
-        self.store_bytes, self.noise = store_bytes, noise
+        self.min_abs, self.max_terms = not_negative("min_abs", min_abs), whole_number("max_terms", max_terms, 1)
+        self.max_weight = None if max_weight is None else whole_number("max_weight", max_weight, 1)
+        self.store_bytes, self.noise = whole_number("store_bytes", store_bytes, 1), noise
         self.truncation: Truncation | None = None
         self._known: WeakKeyDictionary[Circuit, dict[tuple[PauliSum, ...], _Prepared]] = WeakKeyDictionary()
         self._lock = threading.Lock()

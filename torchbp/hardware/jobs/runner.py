@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torchbp.arguments import whole_number
 from torchbp.errors import InputError, JobError, TorchBPError
 from torchbp.hardware.jobs.account import Account
 from torchbp.hardware.jobs.attempt import Attempt
@@ -81,8 +82,7 @@ class JobRunner:
         if not isinstance(run, str) or not run:
             raise InputError(f'A run needs a name, such as run="vqe-seed-0", that it is found again by; got {run!r}.')
         for name, value, least in (("retries", retries, 0), ("lookups", lookups, 1), ("in_flight", in_flight, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"{name} is a whole number of at least {least}; got {value!r}.")
+            whole_number(name, value, least)
         if poll <= 0 or (timeout is not None and timeout <= 0):
             raise InputError(f"poll and timeout are seconds above 0; got poll={poll!r}, timeout={timeout!r}.")
         self.service = service if isinstance(service, Service) else LocalService(service)

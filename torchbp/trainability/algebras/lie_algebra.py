@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchbp.arguments import whole_number
 from torchbp.backends import resolve_backend
 from torchbp.backends.base import check_capacity
 from torchbp.circuits import Circuit, PauliSum
@@ -120,8 +121,7 @@ def lie_algebra(
     """
     if not isinstance(circuit, Circuit):
         raise CircuitError(f"lie_algebra needs a torchbp Circuit, got {type(circuit).__name__}.")
-    if max_dimension < 1:
-        raise InputError(f"max_dimension is at least 1, got {max_dimension}.")
+    whole_number("max_dimension", max_dimension, 1)
     measured = PauliSum(observable) if isinstance(observable, str) else observable
     if measured is not None:
         measured.check_fits(circuit.n_wires)

@@ -69,8 +69,8 @@ class PathCase:
     def signal(self) -> Signal:
         """The gradient's variance over starts, in place of its mean square at some, against shot noise.
 
-        A string's single shots vary by at most 1, which they come near to where its expectation value is small, so that
-        the shots are an upper bound. The median over weights takes a layer's weights to be alike, and their gradients to
+        A string's single shots vary by at most 1, which they come near to where its expectation value is small: the
+        shots are an upper bound. The median over weights takes a layer's weights to be alike, and their gradients to
         be Gaussian over starts.
         """
         layers = [layer.weights for layer in self.circuit.layers if layer.weights]

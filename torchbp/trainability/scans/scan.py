@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchbp.arguments import whole_number
 from torchbp.backends import Backend, NoiseModel
 from torchbp.circuits import Circuit, initialize
 from torchbp.circuits.initializers import Initializer
@@ -266,8 +267,7 @@ def _check(
     seed: int | None,
     generator: torch.Generator | None,
 ) -> None:
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 3:
-        raise InputError(f"samples is a whole number of at least 3, got {samples!r}.")
+    whole_number("samples", samples, 3)
     if tolerance is not None and not 0 < tolerance < 1:
         raise InputError(f"tolerance is a relative standard error between 0 and 1, or None; got {tolerance!r}.")
     if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):

@@ -75,7 +75,7 @@ def test_it_ends_where_truncation_grows() -> None:
 def test_errors() -> None:
     with pytest.raises(InputError, match="there is none in Linear"):
         pretrain(nn.Linear(1, 1))
-    with pytest.raises(InputError, match="steps must be positive, got 0"):
+    with pytest.raises(InputError, match="steps is a whole number of at least 1, got 0"):
         pretrain(chain(2), steps=0)
     with pytest.raises(InputError, match="must depend on the weights of the quantum layers"):
         pretrain(chain(2), lambda: torch.zeros(()))

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from torchbp.arguments import positive, whole_number
 from torchbp.backends.propagation import PropagationBackend, TruncationWarning
 from torchbp.errors import CapacityError, InputError
 from torchbp.layer import QuantumLayer
@@ -91,9 +92,7 @@ def pretrain(
     layers = [module for module in model.modules() if isinstance(module, QuantumLayer)]
     if not layers:
         raise InputError(f"pretrain trains QuantumLayers, and there is none in {type(model).__name__}.")
-    for name, value in (("steps", steps), ("learning_rate", learning_rate), ("tolerance", tolerance)):
-        if not value > 0:
-            raise InputError(f"{name} must be positive, got {value!r}.")
+    whole_number("steps", steps, 1), positive("learning_rate", learning_rate), positive("tolerance", tolerance)
     engine = PropagationBackend() if backend is None else backend
     parameters = list({id(p): p for layer in layers for p in layer.parameters() if p.requires_grad}.values())
     loss = loss_fn or (lambda: model().sum())

@@ -1,0 +1,127 @@
+"""Where the weights of a quantum layer live: in the layer, or in another library's module it was translated from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from torchbp._torchquantum import QuantumModule
+from torchbp.circuits import Circuit, PauliSum
+from torchbp.errors import InputError
+from torchbp.translation.sharing import SharedWeights, values_at
+from torchbp.translation.torchquantum import Translation, translate
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from torchbp.backends import Backend
+    from torchbp.backends.noise import NoiseModel
+
+
+class Translated(QuantumModule):
+    """A module with weights (P,) for a circuit: a parameter of its own, or elements of another module's parameters."""
+
+    circuit: Circuit
+
+    @classmethod
+    def from_torchquantum(
+        cls,
+        module: nn.Module,
+        observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
+        *,
+        n_wires: int | None = None,
+        example: Tensor | None = None,
+        backend: str | Backend = "fused",
+        shots: int | None = None,
+        noise: NoiseModel | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """A layer that does what a TorchQuantum module does, with the module's own parameters.
+
+        A copy of the module is run twice, and the gates it applies are written down: operators, layers, encoders,
+        n-local circuits, functions such as `tqf.rx`, and modules of one's own that call them. The layer's parameters
+        are the module's, under the same names: to train one is to train the other, an optimizer sees each once, and a
+        checkpoint of the module fits the layer. `weights` puts those that the circuit reads together, in the order of
+        the circuit. The circuit's layers are named after the submodules that apply trainable gates.
+
+        An angle may be an element of a parameter or a column of the input, times and plus a number, or a product of
+        columns. Parameters that require no gradient become constants; changing them later is an error.
+
+        Args:
+            module: its `forward` takes features (B, F), a `QuantumDevice` (known by its annotation, or by "dev" in the
+                argument's name), the device and features, or nothing; further arguments have defaults.
+            observables: one for each output column. Left out: the weighted sums of expectation values (`tq.MeasureAll`,
+                `tq.expval`, `tq.expval_joint_analytical`) that the module returns, one value for each sample as (B, 1);
+                Z on every wire for a module that returns none. Given: what the module returns is ignored.
+            n_wires: of the `QuantumDevice`, where the module takes one and has no attribute of that name.
+            example: features (B, F), where the module takes features; only their number F counts.
+            backend, shots, noise, generator: as for `QuantumLayer`.
+
+        Raises:
+            CircuitError: the module, a gate, an angle or what is measured has no translation; it is named.
+            InputError: an example is needed, or it is not a batch of features.
+
+        Example:
+            >>> layer = QuantumLayer.from_torchquantum(tq.layer.U3CU3Layer0({"n_wires": 4, "n_blocks": 2}))
+            >>> layer().shape
+            torch.Size([1, 4])
+        """
+        found = translate(module, n_wires, example, measure=observables is None)
+        measured = found.observables if observables is None else observables
+        start = torch.zeros(found.circuit.n_weights)
+        options: dict[str, Any] = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
+        layer = cast(Any, cls)(found.circuit, measured, init=start, **options)
+        layer._borrow(module, found)
+        return cast("Self", layer)
+
+    def _own(self, weights: Tensor) -> None:
+        """Have these weights (P,) as a parameter."""
+        self._n_features = self.circuit.n_features
+        self._shared: SharedWeights | None = None
+        self.register_parameter("weights", nn.Parameter(weights))
+
+    def _borrow(self, module: nn.Module, found: Translation) -> None:
+        """Have the parameters of a module as weights, under their own names."""
+        self._n_features = found.n_features  # it may take more than it reads
+        del self._parameters["weights"]
+        self._shared = SharedWeights(self, module, found.sources)
+
+    def _read(self, x: Tensor) -> Tensor:
+        """The columns of the features (B, F) that the circuit reads."""
+        return x if self._n_features == self.circuit.n_features else x[:, : self.circuit.n_features]
+
+    def _check_unchanged(self) -> None:
+        """Raise InputError if a parameter that became a constant of the circuit has changed."""
+        if self._shared is not None:
+            self._shared.check()
+
+    @property
+    def weights(self) -> Tensor:
+        """The trainable angles (P,), in radians: a parameter, or put together from those of another module."""
+        return cast(Tensor, super().__getattr__("weights")) if self._shared is None else self._shared()
+
+    @contextmanager
+    def weights_at(self, weights: Tensor) -> Iterator[None]:
+        """Within the block the layer has these weights (P,); then its own again, as they were.
+
+        Raises:
+            InputError: the circuit has another number of weights.
+        """
+        present = self.weights
+        if weights.shape != present.shape:
+            raise InputError(
+                f"The circuit has {self.circuit.n_weights} weights, got weights of shape {tuple(weights.shape)}."
+            )
+        changed = {cast(nn.Parameter, present): weights} if self._shared is None else self._shared.split(weights)
+        with values_at(changed):
+            yield
+
+    @property
+    def weight_places(self) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
+        """Where the weights are: parameters, each with the elements it lends and their indices in `weights`."""
+        every = torch.arange(self.circuit.n_weights)
+        return self._shared.places() if self._shared else [(cast(nn.Parameter, self.weights), every, every)]
