@@ -36,7 +36,7 @@ FLOORS = {
     "torchbp.trainability": [
         {"paths", "algebras", "states"},
         {"scans"},
-        {"cost", "expressibility", "entanglement"},
+        {"cost", "expressibility", "entanglement", "pretraining"},
         {"landscape", "curvature", "information_content"},
         {"prechecks", "search_runners"},
         {"search"},

@@ -59,7 +59,7 @@ def public() -> Iterator[tuple[str, Any]]:
                 yield f"{room}.{name}", getattr(module, name)
     yield "layer.QuantumLayer", QuantumLayer
     yield "probe.probe", import_module("torchbp.gradients.probe").probe
-    yield "pretraining.pretrain", import_module("torchbp.optim.pretraining").pretrain
+    yield "pretraining.pretrain", import_module("torchbp.trainability.pretraining").pretrain
 
 
 PUBLIC = dict(public())

@@ -24,7 +24,7 @@ _HOMES = {
     "QuantumLayer": "torchbp.layer",
     "TorchBPError": "torchbp.errors",
     "feature": "torchbp.circuits",
-    "pretrain": "torchbp.optim.pretraining",
+    "pretrain": "torchbp.trainability.pretraining",
     "probe": "torchbp.gradients.probe",
     "torchquantum": "torchbp._torchquantum",
     "weight": "torchbp.circuits",
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torchbp.errors import TorchBPError
     from torchbp.gradients.probe import probe
     from torchbp.layer import QuantumLayer
-    from torchbp.optim.pretraining import pretrain
+    from torchbp.trainability.pretraining import pretrain
 else:  # hidden from type checkers, which would take any name at all for one of ours
 
     def __getattr__(name: str) -> Any:

@@ -69,9 +69,9 @@ class PathCase:
     def signal(self) -> Signal:
         """The gradient's mean square over all starts, in place of that at some, against shot noise.
 
-        A string's single shots vary by at most 1, which they come near to where its expectation value is small, so
-        that the shots are an upper bound. The median over weights takes a layer's weights to be alike, and their
-        gradients to be Gaussian over starts.
+        A string's single shots vary by at most 1, which they come near to where its expectation value is small: the
+        shots are an upper bound. The median over weights takes a layer's weights to be alike, and their gradients to
+        be Gaussian over starts.
         """
         layers = [layer.weights for layer in self.circuit.layers if layer.weights]
         group = np.zeros(self.circuit.n_weights, dtype=np.int64)
