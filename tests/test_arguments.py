@@ -409,7 +409,7 @@ FITS = {
     "negative": "scale value coupling field target",
     "huge": """index scale value coupling field learning_rate sigma first_step perturbation stability timeout poll first
         longest per_second per_shot per_circuit seconds_per_shot budget price_per_shot quantum_seconds target span
-        seconds target_snr resume_when step shots min_abs tolerance""",
+        seconds target_snr resume_when lr damping ill_conditioned step shots min_abs tolerance""",
     "string": "name run path file folder ledger prefix study storage job_tags",
     "list": "job_tags",
     "None": "name max_evaluations resume_when",
