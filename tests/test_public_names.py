@@ -6,11 +6,11 @@ import pytest
 
 NAMES = {
     "torchbp": """
-        __version__ Circuit feature PauliSum probe QuantumLayer TorchBPError torchquantum weight
+        __version__ Circuit feature PauliSum pretrain probe QuantumLayer TorchBPError torchquantum weight
     """,
     "torchbp.backends": """
-        Backend BACKENDS DensityMatrixBackend FusedBackend NoiseModel resolve_backend resolve_with_noise
-        TorchQuantumBackend TrajectoryBackend
+        Backend BACKENDS DensityMatrixBackend FusedBackend NoiseModel PropagationBackend resolve_backend
+        resolve_with_noise TorchQuantumBackend TrajectoryBackend
     """,
     "torchbp.callbacks": """
         AdaptiveShots GradientFreeFallback GradientSNRMonitor InitializationReset LayerwiseTraining

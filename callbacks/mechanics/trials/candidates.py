@@ -17,6 +17,7 @@ from torchbp.circuits import initialize
 from torchbp.circuits.initializers import Initializer
 from torchbp.gradients.groups import WeightGroup
 from torchbp.gradients.microbatch import batch_size, microbatch_gradients, smallest_part, split_batch
+from torchbp.layer import QuantumLayer
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,17 @@ def draw(
     points = []
     for k in range(number):
         strategy = strategies[k % len(strategies)]
-        parts = [initialize(strategy, layer.circuit, generator).double() for layer in weights.layers.values()]
+        parts = [
+            initialize(strategy, layer.circuit, generator, **_options(strategy, layer)).double()
+            for layer in weights.layers.values()
+        ]
         points.append(torch.cat(parts))
     return points
+
+
+def _options(strategy: str | Initializer, layer: QuantumLayer) -> dict[str, Any]:
+    """What a strategy given by its name has to know of the layer: a search, what to lower."""
+    return {"observable": layer.observables} if strategy == "clifford_search" else {}
 
 
 def score(
