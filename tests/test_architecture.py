@@ -40,6 +40,17 @@ FLOORS = {
         {"prechecks", "search_runners"},
         {"search"},
     ],
+    "torchbp.translation": [
+        {"adapters", "tracing", "sharing"},
+        {"provenance"},
+        {"torchquantum"},
+        {"translated"},
+    ],
+    "torchbp.translation.adapters": [
+        {"adapter"},
+        {"marking", "pennylane", "qiskit_machine_learning", "deepquantum", "tensorcircuit"},
+        {"table"},
+    ],
     "torchbp.hardware": [
         {"packages", "outcomes", "mitigation", "calibration"},
         {"program", "estimation"},

@@ -12,6 +12,7 @@ __all__ = [
     "TorchBPError",
     "__version__",
     "feature",
+    "mark_quantum",
     "probe",
     "torchquantum",
     "weight",
@@ -23,6 +24,7 @@ _HOMES = {
     "QuantumLayer": "torchbp.layer",
     "TorchBPError": "torchbp.errors",
     "feature": "torchbp.circuits",
+    "mark_quantum": "torchbp.translation.adapters.marking",
     "probe": "torchbp.gradients.probe",
     "torchquantum": "torchbp._torchquantum",
     "weight": "torchbp.circuits",
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from torchbp.errors import TorchBPError
     from torchbp.gradients.probe import probe
     from torchbp.layer import QuantumLayer
+    from torchbp.translation.adapters.marking import mark_quantum
 else:  # hidden from type checkers, which would take any name at all for one of ours
 
     def __getattr__(name: str) -> Any:

@@ -1,0 +1,51 @@
+"""PennyLane's `qml.qnn.TorchLayer`: a QNode whose arguments but one are parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchbp.errors import PreconditionError
+from torchbp.translation.adapters.adapter import Adapter, Layers, by_leading_axis
+
+
+def layers(layer: Any) -> Layers:
+    """By the shapes of its tensors: (layer, wire, angle), or (layer, wire)."""
+    return by_leading_axis(layer, n_wires(layer))
+
+
+def n_wires(layer: Any) -> int | None:
+    """Those of the QNode's device; a device without wires of its own takes as many as the circuit has."""
+    wires = getattr(layer.qnode.device, "wires", None)
+    return len(wires) if wires else None
+
+
+def shots(layer: Any) -> int | None:
+    """Of the QNode (`qml.set_shots`), or of its device (`qml.device(shots=...)`)."""
+    for owner in (layer.qnode, layer.qnode.device):
+        found = getattr(getattr(owner, "shots", None), "total_shots", None)
+        if found is not None:
+            return int(found)
+    return None
+
+
+def per_sample(layer: Any, inputs: Tensor, cotangent: Tensor) -> Mapping[nn.Parameter, Tensor]:
+    """Through the simulator's own operations, mapped over the samples: for `default.qubit` and backprop."""
+    weights = dict(layer.qnode_weights)
+    values = {name: parameter.detach() for name, parameter in weights.items()}
+
+    def output(values: dict[str, Tensor], x: Tensor, slope: Tensor) -> Tensor:
+        found = layer.qnode(**{layer.input_arg: x[None]}, **values)
+        rows = [r.reshape(-1) for r in ([found] if isinstance(found, Tensor) else found)]
+        return (torch.cat(rows) * slope.reshape(-1)).sum()
+
+    if getattr(layer.qnode, "diff_method", "") not in ("backprop", "best"):
+        raise PreconditionError("its QNode does not differentiate by backprop")
+    rows = torch.func.vmap(torch.func.grad(output), in_dims=(None, 0, 0))(values, inputs.detach(), cotangent)
+    return {weights[name]: row.flatten(1) for name, row in rows.items()}
+
+
+PENNYLANE = Adapter("pennylane", ("TorchLayer",), layers, n_wires=n_wires, shots=shots, per_sample=per_sample)
