@@ -41,9 +41,10 @@ FLOORS = {
         {"search"},
     ],
     "torchbp.translation": [
-        {"adapters", "tracing", "sharing"},
+        {"adapters", "assembly", "packages", "pennylane_gates", "qiskit_gates", "sharing", "tracing"},
         {"provenance"},
         {"torchquantum"},
+        {"pennylane", "qiskit", "deepquantum"},
         {"translated"},
     ],
     "torchbp.translation.adapters": [
@@ -52,7 +53,7 @@ FLOORS = {
         {"table"},
     ],
     "torchbp.hardware": [
-        {"packages", "outcomes", "mitigation", "calibration"},
+        {"outcomes", "mitigation", "calibration"},
         {"program", "estimation"},
         {"executors", "qiskit", "jobs"},
         {"targets"},

@@ -8,8 +8,8 @@ import numpy as np
 
 from torchbp.errors import BackendError
 from torchbp.hardware.outcomes import Outcomes
-from torchbp.hardware.packages import need
 from torchbp.hardware.program import Program, Pub
+from torchbp.translation.packages import need
 
 
 class BackendExecutor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,14 +12,18 @@ from torch import Tensor, nn
 from torchbp._torchquantum import QuantumModule
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.errors import InputError
+from torchbp.translation import torchquantum
 from torchbp.translation.sharing import SharedWeights, values_at
-from torchbp.translation.torchquantum import Translation, translate
+from torchbp.translation.torchquantum import Translation
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from torchbp.backends import Backend
     from torchbp.backends.noise import NoiseModel
+
+Options = dict[str, Any]
+"""What else a `QuantumLayer` is made with."""
 
 
 class Translated(QuantumModule):
@@ -70,10 +74,62 @@ class Translated(QuantumModule):
             >>> layer().shape
             torch.Size([1, 4])
         """
-        found = translate(module, n_wires, example, measure=observables is None)
+        found = torchquantum.translate(module, n_wires, example, measure=observables is None)
+        options: Options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
+        return cls._of(found, module, observables, options)
+
+    @classmethod
+    def from_pennylane(
+        cls,
+        layer: Any,
+        observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
+        *,
+        example: Tensor | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+        backend: str | Backend = "fused",
+        shots: int | None = None,
+        noise: NoiseModel | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """A layer that does what a PennyLane `TorchLayer` or QNode does, with the layer's own parameters.
+
+        The QNode's function is run twice, without being simulated, and each gate it applies is looked up in the gate
+        table, or replaced by PennyLane's own decomposition of it: templates, `qml.adjoint`, `qml.ctrl` and `qml.pow`
+        too. The parameters are the layer's, under the same names, see `from_torchquantum`; wires may have any labels.
+        The circuit's layers are the repetitions of its trainable gates, see `torchbp.circuits.repetitions`.
+
+        An angle may be a sum of parameters and features, each times a number, or a product of features. Features may be
+        amplitudes too, where the circuit begins with them.
+
+        Args:
+            layer: a `qml.qnn.TorchLayer`, or a QNode whose features, if it has any, are its argument "inputs".
+            observables: one for each output column. Left out: what the QNode returns, a column for each `qml.expval`,
+                2^k columns for the probabilities of k wires (`qml.probs`).
+            example: features (B, F) or, for a QNode that takes one sample at a time, (F,); only F counts.
+            weights: of a QNode, what its arguments but "inputs" start from.
+            shots: as for `QuantumLayer`; None: those of the QNode or its device.
+            backend, noise, generator: as for `QuantumLayer`.
+
+        Raises:
+            CircuitError: an operator, an angle or what is measured has no translation; it is named. Measurements in the
+                middle of a circuit, channels and continuous variables have none.
+            InputError: an example or weights are needed, or don't fit.
+
+        Example:
+            >>> layer = QuantumLayer.from_pennylane(torch_layer, example=torch.zeros(1, 4))
+        """
+        from torchbp.translation import pennylane
+
+        found, home = pennylane.translate(layer, weights or {}, example)
+        shots = pennylane.shots_of(layer) if shots is None else shots
+        options: Options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
+        return cls._of(found, home, observables, options)
+
+    @classmethod
+    def _of(cls, found: Translation, module: nn.Module, observables: Any, options: Options) -> Self:
+        """The layer that a translation describes, with the parameters of the module."""
         measured = found.observables if observables is None else observables
         start = torch.zeros(found.circuit.n_weights)
-        options: dict[str, Any] = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
         layer = cast(Any, cls)(found.circuit, measured, init=start, **options)
         layer._borrow(module, found)
         return cast("Self", layer)

@@ -31,7 +31,7 @@ from torchbp.circuits import (
 from torchbp.errors import CircuitError, InputError, MissingDependencyError, UnknownNameError
 from torchbp.hardware import export, from_qiskit, load, packages, to_qiskit
 from torchbp.hardware.qiskit.files import sidecar
-from torchbp.hardware.qiskit.gates import append
+from torchbp.translation.qiskit_gates import append
 
 tq = torchquantum
 

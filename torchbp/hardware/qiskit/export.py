@@ -19,12 +19,12 @@ from torch import Tensor
 from torchbp.circuits import Circuit, Parameter, PauliSum
 from torchbp.circuits.observables import as_observables
 from torchbp.errors import CircuitError, InputError
-from torchbp.hardware.packages import need
-from torchbp.hardware.qiskit.gates import append
 from torchbp.hardware.qiskit.state_preparation import append_preparation, n_angles, n_gates, preparation_angles
 from torchbp.layer import QuantumLayer
+from torchbp.translation.packages import need
+from torchbp.translation.qiskit import METADATA
+from torchbp.translation.qiskit_gates import append
 
-METADATA = "torchbp"
 FORMAT = 1
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.errors import InputError, UnknownNameError
-from torchbp.hardware.packages import need
-from torchbp.hardware.qiskit.export import FORMAT, METADATA, to_qiskit
-from torchbp.hardware.qiskit.reading import _notes, circuit_of
+from torchbp.hardware.qiskit.export import FORMAT, to_qiskit
 from torchbp.layer import QuantumLayer
+from torchbp.translation.packages import need
+from torchbp.translation.qiskit import METADATA, circuit_of, notes_of
 
 FORMATS = {"qpy": ".qpy", "qasm3": ".qasm", "qasm2": ".qasm"}
 """Names of formats, and the suffixes their files usually have."""
@@ -124,7 +124,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     if notes is None and sidecar(path).exists():
         notes = json.loads(sidecar(path).read_text()).get(METADATA)
     if notes is None:
-        return Loaded(circuit_of(circuit, _notes(circuit, None)), (), None)
+        return Loaded(circuit_of(circuit, notes_of(circuit, None)), (), None)
     if notes["format"] > FORMAT:
         raise InputError(f"{path} has format {notes['format']}, and this torchbp reads up to {FORMAT}: update it.")
     values = notes["values"] if notes["weights"] else None

@@ -23,9 +23,9 @@ def n_wires(layer: Any) -> int | None:
     return len(wires) if wires else None
 
 
-def shots(layer: Any) -> int | None:
+def shots_of_node(node: Any) -> int | None:
     """Of the QNode (`qml.set_shots`), or of its device (`qml.device(shots=...)`)."""
-    for owner in (layer.qnode, layer.qnode.device):
+    for owner in (node, node.device):
         found = getattr(getattr(owner, "shots", None), "total_shots", None)
         if found is not None:
             return int(found)
@@ -48,4 +48,11 @@ def per_sample(layer: Any, inputs: Tensor, cotangent: Tensor) -> Mapping[nn.Para
     return {weights[name]: row.flatten(1) for name, row in rows.items()}
 
 
-PENNYLANE = Adapter("pennylane", ("TorchLayer",), layers, n_wires=n_wires, shots=shots, per_sample=per_sample)
+PENNYLANE = Adapter(
+    "pennylane",
+    ("TorchLayer",),
+    layers,
+    n_wires=n_wires,
+    shots=lambda layer: shots_of_node(layer.qnode),
+    per_sample=per_sample,
+)

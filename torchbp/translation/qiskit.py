@@ -21,10 +21,12 @@ from torchbp.circuits import Circuit, Operation, Parameter, constant
 from torchbp.circuits.circuit import QUBIT_UNITARY
 from torchbp.circuits.operations import GATES, Gate
 from torchbp.errors import CircuitError
-from torchbp.hardware.packages import need
-from torchbp.hardware.qiskit.export import METADATA
-from torchbp.hardware.qiskit.gates import torchbp_names
+from torchbp.translation.assembly import turned
+from torchbp.translation.packages import need
+from torchbp.translation.qiskit_gates import torchbp_names
 
+METADATA = "torchbp"
+"""Under this key of a Qiskit circuit's metadata stands what `to_qiskit` writes down."""
 _IGNORED = ("barrier", "measure")
 
 # A product of symbols, by their positions, sorted.
@@ -53,7 +55,7 @@ def from_qiskit(circuit: Any, features: Any = None) -> Circuit:
     if not hasattr(circuit, "data") or not hasattr(circuit, "num_qubits"):
         raise CircuitError(f"from_qiskit takes a qiskit.QuantumCircuit, got {type(circuit).__name__}.")
     notes = (getattr(circuit, "metadata", None) or {}).get(METADATA) if features is None else None
-    return circuit_of(circuit, notes or _notes(circuit, features))
+    return circuit_of(circuit, notes or notes_of(circuit, features))
 
 
 def circuit_of(circuit: Any, notes: Mapping[str, Any]) -> Circuit:
@@ -78,7 +80,7 @@ def circuit_of(circuit: Any, notes: Mapping[str, Any]) -> Circuit:
     return Circuit.of(circuit.num_qubits, operations, notes["layers"], len(notes["weights"]), notes["n_amplitudes"])
 
 
-def _notes(circuit: Any, features: Any) -> dict[str, Any]:
+def notes_of(circuit: Any, features: Any) -> dict[str, Any]:
     given = [] if features is None else [features] if isinstance(features, str) else list(features)
     chosen = [f if isinstance(f, str) else getattr(f, "name", f) for f in given]
     known = [p.name for p in circuit.parameters]
@@ -132,19 +134,11 @@ def _name(operation: Any) -> str | None:
 
 
 def _turned(gate: Gate, wires: tuple[int, ...], angles: Sequence[Sequence[Parameter]]) -> Iterator[Operation]:
-    """The gate, each angle the sum of some terms: a rotation by a sum is a rotation by each of its terms."""
+    """The gate, of one angle less where one that is constant makes it another gate of the table."""
     if gate.name in ("xxplusyy", "xxminyy") and angles[1][0].kind == "constant":
         single = _SINGLE.get((gate.name, angles[1][0].offset))
         gate, angles = (GATES[single], angles[:1]) if single else (gate, angles)
-    if all(len(terms) == 1 for terms in angles):
-        yield Operation(gate, wires, tuple(terms[0] for terms in angles))
-    elif gate.generator is not None:
-        yield from (Operation(gate, wires, (term,)) for term in angles[0])
-    else:
-        for name, local, offset, coefficients in gate.factors or ():
-            used = [(c, terms) for c, terms in zip(coefficients, angles, strict=True) if c]
-            first, *rest = [term * c for c, terms in used for term in terms] or [constant(0.0)]
-            yield from _turned(GATES[name], tuple(wires[i] for i in local), [[first + offset, *rest]])
+    return turned(gate, wires, angles)
 
 
 _SINGLE = {
