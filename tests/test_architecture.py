@@ -41,10 +41,10 @@ FLOORS = {
         {"search"},
     ],
     "torchbp.translation": [
-        {"adapters", "assembly", "packages", "pennylane_gates", "qiskit_gates", "sharing", "tracing"},
-        {"provenance"},
-        {"torchquantum"},
-        {"pennylane", "qiskit", "deepquantum"},
+        {"adapters", "assembly", "controls", "packages", "sharing", "tracing"},
+        {"provenance", "pennylane_gates", "qiskit_gates"},
+        {"torchquantum", "qiskit"},
+        {"pennylane", "qiskit_networks", "deepquantum"},
         {"translated"},
     ],
     "torchbp.translation.adapters": [

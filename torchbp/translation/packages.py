@@ -10,6 +10,7 @@ from torchbp.errors import MissingDependencyError
 _EXTRAS = {
     "pennylane": ("PennyLane", "pennylane"),
     "qiskit": ("Qiskit", "qiskit"),
+    "qiskit_machine_learning": ("Qiskit Machine Learning", "qiskit-ml"),
     "qiskit_aer": ("Qiskit Aer", "qiskit"),
     "qiskit_qasm3_import": ("the OpenQASM 3 reader qiskit-qasm3-import", "qiskit"),
     "qiskit_ibm_runtime": ("the IBM Runtime client", "ibm"),

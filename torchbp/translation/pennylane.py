@@ -20,8 +20,9 @@ from torchbp.circuits import PauliSum
 from torchbp.errors import CircuitError, InputError, TorchBPError
 from torchbp.translation.adapters.pennylane import shots_of_node
 from torchbp.translation.assembly import Step, assemble, projector
+from torchbp.translation.controls import Applied
 from torchbp.translation.packages import need
-from torchbp.translation.pennylane_gates import Applied, gates, pauli_strings, pauli_strings_of_matrix
+from torchbp.translation.pennylane_gates import gates, pauli_strings, pauli_strings_of_matrix
 from torchbp.translation.provenance import CLOSE, SAMPLES, Sources, alike, not_linear
 from torchbp.translation.torchquantum import Translation
 
@@ -77,8 +78,8 @@ def _home(node: Any, argument: str, weights: Mapping[str, Tensor]) -> nn.Module:
                 f"The QNode's argument {name!r} has no value: pass weights={{{name!r}: ...}}, what it starts from."
             )
     for name, value in weights.items():
-        parameter = value if isinstance(value, nn.Parameter) else nn.Parameter(torch.as_tensor(value).detach().clone())
-        home.register_parameter(name, parameter)
+        copied = nn.Parameter(torch.as_tensor(value).detach().clone())
+        home.register_parameter(name, value if isinstance(value, nn.Parameter) else copied)
     return home
 
 

@@ -6,15 +6,15 @@ Nothing of PennyLane is imported here: an operator brings all that is asked of i
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from torchbp.circuits.operations import PAULIS, controlled
+from torchbp.circuits.operations import PAULIS
 from torchbp.errors import CircuitError
+from torchbp.translation.controls import CONTROLLABLE, Applied, phase, under
 
 FIXED = {
     "PauliX": "x",
@@ -64,21 +64,6 @@ _LARGEST = 6
 _DEPTH = 60
 
 
-@dataclass(frozen=True, eq=False)
-class Applied:
-    """A gate of the table or a matrix, on wires by their labels; an angle has one value, or one for each sample."""
-
-    name: str
-    wires: tuple[Hashable, ...]
-    angles: tuple[Any, ...] = ()
-    inverse: bool = False
-    matrix: np.ndarray | None = None
-    path: str = ""
-
-    def __str__(self) -> str:
-        return f"the gate {self.name!r} on {list(self.wires)}" + (f" of {self.path}" if self.path else "")
-
-
 def gates(operator: Any, path: str = "", depth: int = 0) -> Iterator[Applied]:
     """An operator as gates.
 
@@ -86,14 +71,11 @@ def gates(operator: Any, path: str = "", depth: int = 0) -> Iterator[Applied]:
         CircuitError: it is a measurement in the middle, a channel, of continuous variables, or has no decomposition.
     """
     name, wires = operator.name, tuple(operator.wires)
-    _refuse(operator)
     if name in IGNORED:
         return
-    if name in FIXED:
-        yield Applied(FIXED[name], wires, path=path)
-    elif name in ROTATIONS:
-        ours, sign = ROTATIONS[name]
-        yield Applied(ours, wires, tuple(sign * angle for angle in operator.parameters), path=path)
+    _refuse(operator)
+    if (plain := _table(operator, path)) is not None:
+        yield plain
     elif name == "BasisState" or name == "BasisEmbedding":
         yield from _flips(operator, wires, path)
     elif _is(operator, "Adjoint"):
@@ -115,6 +97,17 @@ def gates(operator: Any, path: str = "", depth: int = 0) -> Iterator[Applied]:
         )
 
 
+def _table(operator: Any, path: str) -> Applied | None:
+    """The row of the gate table that an operator is by its name."""
+    name, wires = operator.name, tuple(operator.wires)
+    if name in FIXED:
+        return Applied(FIXED[name], wires, path=path)
+    if name in ROTATIONS:
+        ours, sign = ROTATIONS[name]
+        return Applied(ours, wires, tuple(sign * angle for angle in operator.parameters), path=path)
+    return None
+
+
 def is_number(value: Any) -> bool:
     """Whether an angle or a coefficient depends on neither weights nor features."""
     return not (isinstance(value, Tensor) and value.requires_grad)
@@ -127,6 +120,10 @@ def _refuse(operator: Any) -> None:
     if "Channel" in kinds:
         raise CircuitError(
             f"{operator.name} is a noise channel: take it out, and give the layer noise=NoiseModel(...)."
+        )
+    if "StatePrepBase" in kinds and not all(map(is_number, operator.parameters)):
+        raise CircuitError(
+            f"{operator.name} comes after other gates: only where a circuit begins are features amplitudes."
         )
     if kinds & {"CV", "CVOperation"}:
         raise CircuitError(f"{operator.name} acts on continuous variables: torchbp's wires are qubits.")
@@ -147,18 +144,11 @@ def _under(base: Any, controls: tuple[Any, ...], on: tuple[Any, ...], path: str,
     name = base.name
     _refuse(base)
     if name == "GlobalPhase":
-        yield from _phase(-base.parameters[0], controls, path)
-    elif name in ("PhaseShift", "U1"):
-        yield from _phase(base.parameters[0], (*controls, *on), path)
-    elif name == "PauliX":
-        yield Applied("multicnot", (*controls, *on), path=path)
-    elif name in ("RX", "RY", "RZ"):
-        yield from _rotation(name[-1], base.parameters[0], controls, on[0], path)
-    elif name == "MultiRZ" or (name.startswith("Ising") and name[-1] == name[-2]):
-        turn = "Z" if name == "MultiRZ" else name[-1]
-        yield from _parity(turn, base.parameters[0], controls, on, path)
+        yield from phase(-base.parameters[0], controls, path)
+    elif (plain := _table(base, path)) is not None and plain.name in CONTROLLABLE:
+        yield from under(controls, replace(plain, wires=on))
     elif (matrix := _constant_matrix(base, _LARGEST - len(controls))) is not None:
-        yield Applied("qubitunitary", (*controls, *on), matrix=controlled(matrix, len(controls)), path=path)
+        yield from under(controls, Applied("qubitunitary", on, matrix=matrix, path=path))
     elif _is(base, "Controlled"):
         flips = [Applied("x", (w,)) for w, b in zip(base.control_wires, base.control_values, strict=True) if not b]
         yield from flips
@@ -172,50 +162,10 @@ def _under(base: Any, controls: tuple[Any, ...], on: tuple[Any, ...], path: str,
         raise CircuitError(f"{name} on wires {list(on)} can't be controlled: it has no decomposition.")
 
 
-def _phase(angle: Any, wires: Sequence[Any], path: str) -> Iterator[Applied]:
-    """exp(i angle) on the state of all ones: exp(i angle / 2^k) times a rotation of the last wire, all the way down."""
-    *controls, last = wires
-    if len(controls) < 2:
-        yield Applied("cp" if controls else "p", tuple(wires), (angle,), path=path)
-    else:
-        yield from _rotation("Z", angle, controls, last, path)
-        yield from _phase(angle / 2, controls, path)
-
-
-def _rotation(axis: str, angle: Any, controls: Sequence[Any], wire: Any, path: str) -> Iterator[Applied]:
-    """exp(-i angle P / 2) if all controls are 1: half of it, and half of it back where they are not."""
-    if len(controls) == 1:
-        yield Applied(f"cr{axis.lower()}", (*controls, wire), (angle,), path=path)
-        return
-    flip = Applied("multicnot", (*controls, wire), path=path)
-    basis = [Applied("h", (wire,))] if axis == "X" else []
-    turn = "ry" if axis == "Y" else "rz"
-    yield from basis
-    yield Applied(turn, (wire,), (angle / 2,), path=path)
-    yield flip
-    yield Applied(turn, (wire,), (-angle / 2,), path=path)
-    yield flip
-    yield from basis
-
-
-def _parity(axis: str, angle: Any, controls: Sequence[Any], on: Sequence[Any], path: str) -> Iterator[Applied]:
-    """exp(-i angle P...P / 2) if all controls are 1: in the basis of Z, the parity on the last wire is turned."""
-    into = {"X": ["h"], "Y": ["sdg", "h"], "Z": []}[axis]
-    ladder = [Applied("cnot", pair) for pair in pairwise(on)]
-    there = [Applied(name, (w,)) for w in on for name in into] + ladder
-    yield from there
-    yield from _rotation("Z", angle, controls, on[-1], path)
-    yield from (replace(g, inverse=not g.inverse) for g in reversed(there))
-
-
 def _flips(operator: Any, wires: Sequence[Any], path: str) -> Iterator[Applied]:
-    """A basis state from |0...0>: X where a bit is 1; a bit that is a feature x turns by pi x, X up to a phase."""
-    bits = operator.parameters[0]
-    columns = bits.unbind(-1) if isinstance(bits, Tensor) else np.moveaxis(np.asarray(bits), -1, 0)
-    for wire, bit in zip(wires, columns, strict=True):
-        if not is_number(bit):
-            yield Applied("rx", (wire,), (np.pi * bit,), path=path or operator.name)
-        elif np.all(np.asarray(bit) == 1):
+    """A basis state from |0...0>: X where a bit is 1."""
+    for wire, bit in zip(wires, np.asarray(operator.parameters[0]).reshape(-1), strict=True):
+        if bit:
             yield Applied("x", (wire,), path=path)
 
 
@@ -251,9 +201,9 @@ def pauli_strings(observable: Any) -> dict[tuple[tuple[Hashable, str], ...], com
 
 def pauli_strings_of_matrix(matrix: np.ndarray, wires: Sequence[Hashable]) -> dict[Any, complex]:
     """sum_P tr(P M) / 2^n P over all Pauli strings P on the wires, one wire after the other."""
-    found = {(): np.asarray(matrix, dtype=complex)}
+    found: dict[Any, np.ndarray] = {(): np.asarray(matrix, dtype=complex)}
     for wire in wires:
-        after = {}
+        after: dict[Any, np.ndarray] = {}
         for string, block in found.items():
             half = len(block) // 2
             parts = block.reshape(2, half, 2, half)

@@ -96,7 +96,7 @@ class Sources:
         weights, features = self._slopes(gate, column, b)
         if len(weights) + len(features) < 2 or (not weights and _is_product(value, features)):
             return [self._one(value, weights, features)]
-        rest = value - sum(by * at for *_, at, by in [*weights, *features])
+        rest = value - sum(by * at for _, _, at, by in weights) - sum(by * at for _, at, by in features)
         found = [Parameter("weight", (), by, token=(name, index)) for name, index, _, by in weights]
         found += [Parameter("feature", (index,), by) for index, _, by in features]
         return [found[0] + _snap(rest), *found[1:]]
@@ -122,6 +122,8 @@ class Sources:
             slopes = torch.autograd.grad(column[b], leaves, retain_graph=True, allow_unused=True)
             for k, (leaf, slope) in enumerate(zip(leaves, slopes, strict=True)):
                 flat = torch.zeros(0) if slope is None else slope.reshape(-1)
+                if not bool(flat.isfinite().all()):
+                    raise CircuitError(not_linear(gate))
                 for index in flat.nonzero()[:, 0].tolist():
                     at, by = float(leaf.detach().reshape(-1)[index]), float(flat[index])
                     if leaf is not self.x:

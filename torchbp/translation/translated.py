@@ -126,6 +126,83 @@ class Translated(QuantumModule):
         return cls._of(found, home, observables, options)
 
     @classmethod
+    def from_qiskit(
+        cls,
+        network: Any,
+        observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
+        *,
+        weights: Tensor | None = None,
+        backend: str | Backend = "fused",
+        shots: int | None = None,
+        noise: NoiseModel | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """A layer that does what a `TorchConnector`, an `EstimatorQNN` or a `SamplerQNN` does.
+
+        Its weights are the connector's parameter, under the connector's names, see `from_torchquantum`; the circuit's
+        layers are the repetitions of its trainable gates. The input's gradient is there whatever `input_gradients`
+        says. Angles may be sums of numbers, weights, features and products of features, each times a number.
+
+        Args:
+            network: of Qiskit Machine Learning.
+            observables: one for each output column. Left out: an estimator's observables, or a column for each index
+                that a sampler's `interpret` gives.
+            weights: (P,) to start from, of a network without a connector; zeros if left out.
+            shots: as for `QuantumLayer`; None: those of the network's primitive. An estimator's precision e becomes
+                1 / e^2 shots, whose error is smaller where an expectation value is near the ends of its range.
+            backend, noise, generator: as for `QuantumLayer`.
+
+        Raises:
+            CircuitError: an instruction, an angle or what is measured has no translation; it is named.
+            InputError: no such network, or weights that don't fit.
+
+        Example:
+            >>> layer = QuantumLayer.from_qiskit(TorchConnector(network))
+        """
+        from torchbp.translation import qiskit_networks
+
+        found, home = qiskit_networks.translate(network, weights)
+        shots = qiskit_networks.shots_of(network) if shots is None else shots
+        options: Options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
+        return cls._of(found, home, observables, options)
+
+    @classmethod
+    def from_deepquantum(
+        cls,
+        circuit: Any,
+        observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
+        *,
+        example: Tensor | None = None,
+        backend: str | Backend = "fused",
+        shots: int | None = None,
+        noise: NoiseModel | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """A layer that returns the expectation values of a DeepQuantum `QubitCircuit`, with its own parameters.
+
+        The parameters are those of the circuit's gates, under the same names, see `from_torchquantum`; the layers are
+        the repetitions of its trainable gates.
+
+        Args:
+            circuit: a `deepquantum.QubitCircuit` of state vectors.
+            observables: one for each output column. Left out: those of the circuit.
+            example: data (B, F), where F is not the number of encoded columns.
+            backend, shots, noise, generator: as for `QuantumLayer`.
+
+        Raises:
+            CircuitError: a gate has no translation; it is named.
+            InputError: no such circuit, or an example is needed.
+
+        Example:
+            >>> layer = QuantumLayer.from_deepquantum(circuit)
+        """
+        from torchbp.translation import deepquantum
+
+        found = deepquantum.translate(circuit, example)
+        options: Options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
+        return cls._of(found, circuit, observables, options)
+
+    @classmethod
     def _of(cls, found: Translation, module: nn.Module, observables: Any, options: Options) -> Self:
         """The layer that a translation describes, with the parameters of the module."""
         measured = found.observables if observables is None else observables

@@ -29,8 +29,9 @@ from torchbp.circuits import (
     weight,
 )
 from torchbp.errors import CircuitError, InputError, MissingDependencyError, UnknownNameError
-from torchbp.hardware import export, from_qiskit, load, packages, to_qiskit
+from torchbp.hardware import export, from_qiskit, load, to_qiskit
 from torchbp.hardware.qiskit.files import sidecar
+from torchbp.translation import packages
 from torchbp.translation.qiskit_gates import append
 
 tq = torchquantum

@@ -27,9 +27,8 @@ def n_wires(connector: Any) -> int | None:
     return getattr(getattr(connector.neural_network, "circuit", None), "num_qubits", None)
 
 
-def shots(connector: Any) -> int | None:
+def shots_of_network(network: Any) -> int | None:
     """Of the network's primitive; an estimator's precision e is that of 1 / e^2 shots."""
-    network = connector.neural_network
     primitive = getattr(network, "estimator", None) or getattr(network, "sampler", None)
     if getattr(primitive, "_exact_mode", False):  # the library's own primitives, which ignore the network's precision
         return None
@@ -85,5 +84,10 @@ def _trainable(
 
 
 QISKIT_MACHINE_LEARNING = Adapter(
-    "qiskit_machine_learning", ("TorchConnector",), layers, n_wires=n_wires, shots=shots, per_sample=per_sample
+    "qiskit_machine_learning",
+    ("TorchConnector",),
+    layers,
+    n_wires=n_wires,
+    shots=lambda connector: shots_of_network(connector.neural_network),
+    per_sample=per_sample,
 )
