@@ -40,6 +40,11 @@ FLOORS = {
         {"prechecks", "search_runners"},
         {"search"},
     ],
+    "torchbp.layer": [
+        {"quantum_layer"},
+        {"drop_in"},
+        {"accelerate"},
+    ],
     "torchbp.translation": [
         {"adapters", "assembly", "controls", "packages", "sharing", "tracing"},
         {"provenance", "pennylane_gates", "qiskit_gates"},

@@ -6,7 +6,7 @@ import pytest
 
 NAMES = {
     "torchbp": """
-        __version__ Circuit feature mark_quantum PauliSum probe QuantumLayer TorchBPError torchquantum weight
+        __version__ accelerate Circuit feature mark_quantum PauliSum probe QuantumLayer TorchBPError torchquantum weight
     """,
     "torchbp.backends": """
         Backend BACKENDS DensityMatrixBackend FusedBackend NoiseModel resolve_backend resolve_with_noise

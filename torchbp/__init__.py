@@ -11,6 +11,7 @@ __all__ = [
     "QuantumLayer",
     "TorchBPError",
     "__version__",
+    "accelerate",
     "feature",
     "mark_quantum",
     "probe",
@@ -23,6 +24,7 @@ _HOMES = {
     "PauliSum": "torchbp.circuits",
     "QuantumLayer": "torchbp.layer",
     "TorchBPError": "torchbp.errors",
+    "accelerate": "torchbp.layer.accelerate",
     "feature": "torchbp.circuits",
     "mark_quantum": "torchbp.translation.adapters.marking",
     "probe": "torchbp.gradients.probe",
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from torchbp.errors import TorchBPError
     from torchbp.gradients.probe import probe
     from torchbp.layer import QuantumLayer
+    from torchbp.layer.accelerate import accelerate
     from torchbp.translation.adapters.marking import mark_quantum
 else:  # hidden from type checkers, which would take any name at all for one of ours
 

@@ -8,6 +8,7 @@ depends on the values in another way than a circuit can differs between the two.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -58,7 +59,9 @@ def translate(layer: Any, weights: Mapping[str, Tensor], example: Tensor | None)
         raise InputError(f"The example must be real features (B, F) or (F,), got {got}.")
     n_features = example.shape[-1] if example is not None and takes_features else 0
     single = example is not None and example.ndim == 1
-    first, second = (_Reading(node, home, argument, n_features, single, sign) for sign in (1, -1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what PennyLane makes of tensors that are recorded
+        first, second = (_Reading(node, home, argument, n_features, single, sign) for sign in (1, -1))
     first.check_same(second)
     circuit, sources = assemble(first.n_wires, first.steps, first.n_amplitudes)
     return Translation(circuit, first.observables, sources, n_features), home

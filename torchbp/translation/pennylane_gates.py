@@ -122,9 +122,7 @@ def _refuse(operator: Any) -> None:
             f"{operator.name} is a noise channel: take it out, and give the layer noise=NoiseModel(...)."
         )
     if "StatePrepBase" in kinds and not all(map(is_number, operator.parameters)):
-        raise CircuitError(
-            f"{operator.name} comes after other gates: only where a circuit begins are features amplitudes."
-        )
+        raise CircuitError(f"{operator.name} comes after other gates: features are amplitudes at the beginning only.")
     if kinds & {"CV", "CVOperation"}:
         raise CircuitError(f"{operator.name} acts on continuous variables: torchbp's wires are qubits.")
 

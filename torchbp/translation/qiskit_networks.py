@@ -94,17 +94,10 @@ def _estimated(network: Any) -> list[dict[tuple[tuple[int, str], ...], float]]:
 
 def _strings(observable: Any) -> dict[tuple[tuple[int, str], ...], float]:
     operators = need("qiskit.quantum_info")
-    if isinstance(observable, operators.Operator):
-        operator = operators.SparsePauliOp.from_operator(observable)
-    elif isinstance(observable, operators.SparsePauliOp):
-        operator = observable
-    else:
-        try:
-            operator = operators.SparsePauliOp(observable)
-        except Exception as error:
-            raise CircuitError(
-                f"The observable {type(observable).__name__} is no sum of Pauli strings: {error}"
-            ) from error
+    try:
+        operator = operators.SparsePauliOp(observable)
+    except Exception as error:
+        raise CircuitError(f"{type(observable).__name__} is no sum of Pauli strings: {error}") from error
     terms: dict[tuple[tuple[int, str], ...], float] = {}
     for letters, qubits, coefficient in operator.to_sparse_list():
         if abs(complex(coefficient).imag) > 1e-9:
@@ -155,7 +148,5 @@ def _measured(circuit: Any) -> list[int]:
     if not circuit.clbits:
         return list(range(circuit.num_qubits))
     if sorted(found) != list(range(len(circuit.clbits))) or len(circuit.cregs) != 1:
-        raise CircuitError(
-            "The SamplerQNN's circuit measures into some bits of one register, or into several registers."
-        )
+        raise CircuitError("The SamplerQNN's circuit measures into some bits of a register, or into several registers.")
     return [found[i] for i in range(len(found))]

@@ -78,7 +78,7 @@ def record(module: nn.Module, x: Tensor | None, n_wires: int | None, seed: int) 
         CircuitError: the module can't be called or recorded, or applies what is no gate.
     """
     device = None
-    if _takes_device(module):
+    if takes_device(module):
         device = QuantumDevice(n_wires=_count_wires(module, n_wires), bsz=1 if x is None else len(x))
     recorder = _Recorder(1 if x is None else len(x), torch.Generator().manual_seed(seed))
     try:
@@ -96,7 +96,7 @@ def record(module: nn.Module, x: Tensor | None, n_wires: int | None, seed: int) 
 
 def takes_features(module: nn.Module) -> str | None:
     """The name of the argument of `forward` that takes the features, unless it has a default or there is none."""
-    names = _arguments(module)[1 if _takes_device(module) else 0 :]
+    names = _arguments(module)[1 if takes_device(module) else 0 :]
     return names[0].name if names and names[0].default is names[0].empty else None
 
 
@@ -270,7 +270,7 @@ def _arguments(module: nn.Module) -> list[inspect.Parameter]:
     return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def _takes_device(module: nn.Module) -> bool:
+def takes_device(module: nn.Module) -> bool:
     first = _arguments(module)[:1]
     return any("dev" in p.name.lower() or "QuantumDevice" in str(p.annotation) for p in first)
 
