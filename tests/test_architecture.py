@@ -42,7 +42,7 @@ FLOORS = {
     ],
     "torchbp.layer": [
         {"quantum_layer"},
-        {"drop_in"},
+        {"drop_in", "foreign"},
         {"accelerate"},
     ],
     "torchbp.translation": [

@@ -210,10 +210,10 @@ def _compared(module: nn.Module, layer: QuantumLayer, x: Tensor | None) -> float
     return found
 
 
-def _evaluated(module: nn.Module, x: Tensor | None) -> Tensor:
+def _evaluated(module: Any, x: Tensor | None) -> Tensor:
     with torch.enable_grad():
         output = module() if x is None else module(x)
-        return output if isinstance(output, Tensor) and not hasattr(module, "expectation") else module.expectation()
+        return module.expectation() if hasattr(module, "expectation") else output
 
 
 def _gradients(y: Tensor, slopes: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:

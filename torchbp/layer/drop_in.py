@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchbp.errors import InputError
 from torchbp.layer.quantum_layer import QuantumLayer
@@ -39,8 +39,9 @@ class CircuitDropIn(QuantumLayer):
         self._data: Tensor | None = None
         self._values: Tensor | None = None
         self.kept: dict[str, Tensor] = {}
-        self.register_load_state_dict_pre_hook(_leave_out_kept)
-        self.register_state_dict_post_hook(_put_in_kept)
+        module: nn.Module = self
+        module.register_load_state_dict_pre_hook(_leave_out_kept)
+        module.register_state_dict_post_hook(_put_in_kept)
 
     def __call__(self, data: Tensor | None = None, state: Any = None) -> Any:
         """Compute the expectation values; the state that the circuit would return is not there."""

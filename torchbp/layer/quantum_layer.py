@@ -241,6 +241,23 @@ class QuantumLayer(Translated):
         return self
 
     @property
+    def n_weights(self) -> int:
+        """P, the number of weights."""
+        return self.circuit.n_weights
+
+    def draw(self, init: str | Initializer, generator: torch.Generator | None = None) -> Tensor:
+        """Initial weights (P,) for the layer's circuit, which it is not given; see `torchbp.circuits.initialize`."""
+        return initialize(init, self.circuit, generator)
+
+    @torch.no_grad()
+    def outputs(self, x: Tensor | None, weights: Tensor) -> Tensor:
+        """(S, B, M) exact (noisy, if the layer has noise) expectation values for features x at weights (S, P)."""
+        inputs = self._check(x, None)[0].detach()
+        every = inputs.repeat_interleave(len(weights), 0)
+        found = self.backend.expectations(self.circuit, self.observables, every, weights.repeat(len(inputs), 1))
+        return found.view(len(inputs), len(weights), -1).transpose(0, 1)
+
+    @property
     def weight_groups(self) -> dict[str, tuple[int, ...]]:
         """Indices into `weights` for each circuit layer that has any, by layer name."""
         return {layer.name: layer.weights for layer in self.circuit.layers if layer.weights}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ class Adapter:
         shots: shots of each of a module's circuits; None for exact values, and where it does not tell.
         per_sample: `(module, inputs, cotangent)`, both (B, ...), to the gradient of each sample's
             sum(cotangent * output) by each parameter, (B, numel): a library's own way, None where there is none.
+        exact: a block within which a module that measures with shots returns exact values; None where there is none.
     """
 
     library: str
@@ -54,6 +56,7 @@ class Adapter:
     n_wires: Callable[[Any], int | None] = lambda module: None
     shots: Callable[[Any], int | None] = lambda module: None
     per_sample: Callable[[Any, Tensor, Tensor], Mapping[nn.Parameter, Tensor]] | None = None
+    exact: Callable[[Any], AbstractContextManager[None]] | None = None
 
     def knows(self, module: nn.Module) -> bool:
         """Whether a module is one of the library's: by the names of its classes, which need no import."""

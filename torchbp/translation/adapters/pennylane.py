@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -48,6 +50,17 @@ def per_sample(layer: Any, inputs: Tensor, cotangent: Tensor) -> Mapping[nn.Para
     return {weights[name]: row.flatten(1) for name, row in rows.items()}
 
 
+@contextmanager
+def exact(layer: Any) -> Iterator[None]:
+    """The QNode without its shots, as `qml.set_shots(node, None)` has it."""
+    node = layer.qnode
+    layer.qnode = sys.modules["pennylane"].set_shots(node, None)
+    try:
+        yield
+    finally:
+        layer.qnode = node
+
+
 PENNYLANE = Adapter(
     "pennylane",
     ("TorchLayer",),
@@ -55,4 +68,5 @@ PENNYLANE = Adapter(
     n_wires=n_wires,
     shots=lambda layer: shots_of_node(layer.qnode),
     per_sample=per_sample,
+    exact=exact,
 )
