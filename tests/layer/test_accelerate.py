@@ -109,6 +109,14 @@ def test_the_example_of_a_lightning_module():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_model_that_is_called_in_another_way():
+    """A function of the model may call it; what can't be called is told."""
+    model = nn.ModuleDict({"quantum": pennylane_layer()})
+    with pytest.raises(InputError, match=r"can't be called with the example \(NotImplementedError.*training_step"):
+        torchbp.accelerate(model, torch.rand(2, 3))
+    assert torchbp.accelerate(model, lambda m: m["quantum"](torch.rand(2, 3))).replaced
+
+
 def test_single_values_keep_their_shape():
     """A QNode of one expectation value returns (B,). Oracle: the module."""
     qml = pytest.importorskip("pennylane")

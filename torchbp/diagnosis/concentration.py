@@ -10,8 +10,7 @@ from torch import Tensor
 
 from torchbp.circuits import PauliSum
 from torchbp.errors import InputError
-from torchbp.layer import QuantumLayer
-from torchbp.layer.foreign import ForeignLayer
+from torchbp.layer.foreign import AnyLayer
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Concentration:
 
 
 def concentration(
-    layer: QuantumLayer | ForeignLayer,
+    layer: AnyLayer,
     x: Tensor | None = None,
     *,
     samples: int = 32,
@@ -79,7 +78,7 @@ def concentration(
     return Concentration(far, near, two_design, evaluations, radius)
 
 
-def _variance(layer: QuantumLayer | ForeignLayer, inputs: Tensor | None, weights: Tensor) -> float:
+def _variance(layer: AnyLayer, inputs: Tensor | None, weights: Tensor) -> float:
     """Median over inputs and observables of Var[<O>] / scale, for weights (S, P)."""
     variances = layer.outputs(inputs, weights).double().var(0)
     if layer.observables is not None:

@@ -79,8 +79,12 @@ def accelerate(model: nn.Module, example: Any = None) -> Acceleration:
 
     Args:
         model: any module; a LightningModule too.
-        example: input of the model, (B, F) or whatever it is called with; a tuple for several arguments. The number of
-            features of each module is read off it. Left out: `model.example_input_array`, where there is one.
+        example: input of the model, (B, F) or whatever it is called with; a tuple for several arguments; or a function
+            of the model that calls it. The number of features of each module is read off it. Left out:
+            `model.example_input_array`, where there is one.
+
+    Raises:
+        InputError: the model can't be called with the example.
 
     Returns:
         A report to print. Its `model` is the one to go on with where `model` itself was replaced.
@@ -234,7 +238,15 @@ def _inputs(model: nn.Module, example: Any, modules: Mapping[nn.Module, str]) ->
     handles = [module.register_forward_pre_hook(note, with_kwargs=True) for module in modules]
     try:
         with torch.no_grad(), _evaluating(model):
-            model(*(example if isinstance(example, tuple) else (example,)))
+            if callable(example) and not isinstance(example, Tensor):
+                example(model)
+            else:
+                model(*(example if isinstance(example, tuple) else (example,)))
+    except Exception as error:
+        raise InputError(
+            f"The model can't be called with the example ({type(error).__name__}: {error}): pass its input, or a "
+            "function that calls it, such as example=lambda model: model.training_step(batch, 0)."
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from torchbp.circuits import Circuit, initialize, weight
 from torchbp.circuits.initializers import Initializer
-from torchbp.errors import InputError
+from torchbp.errors import BackendError, InputError
 from torchbp.layer.quantum_layer import QuantumLayer
 from torchbp.translation.adapters.adapter import Adapter
 from torchbp.translation.adapters.table import adapter_of
 from torchbp.translation.sharing import values_at
+
+Note = Callable[[Tensor | None, Tensor], Tensor]
 
 
 class ForeignLayer:
@@ -33,11 +35,13 @@ class ForeignLayer:
         n_wires: of its circuit; None where it does not tell.
         circuit, observables, noise: None, as they are not known: not which weights are cut off from what is measured,
             not what noise a device has, and not what it would return without.
+        shots_used: 0, as they are not counted.
     """
 
     circuit: None = None
     observables: None = None
     noise: None = None
+    shots_used = 0
 
     def __init__(self, module: nn.Module, adapter: Adapter) -> None:
         self.module, self._adapter = module, adapter
@@ -134,6 +138,41 @@ class ForeignLayer:
         """Nothing changes: what noise a module has is not known."""
         return nullcontext()
 
+    def states(self, x: Tensor | None = None) -> Tensor:
+        """
+        Raises:
+            BackendError: always; what states a module goes through is not known.
+        """
+        raise BackendError(f"{self!r} has no state vectors that torchbp could read.")
+
+    @contextmanager
+    def noted(self, note: Note) -> Iterator[None]:
+        """Within the block what each call returns is replaced by `note(x, output)`, x what went in."""
+        inputs: list[Tensor | None] = []
+
+        def enter(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            tensors = [v for v in (*arguments, *named.values()) if isinstance(v, Tensor)]
+            inputs.append(tensors[0] if tensors else None)
+
+        def leave(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor:
+            return note(inputs[-1], output)
+
+        def expectation(*arguments: Any, **named: Any) -> Tensor:
+            return note(inputs[-1], type(module).expectation(module, *arguments, **named))
+
+        module: Any = self.module
+        handles = [module.register_forward_pre_hook(enter, with_kwargs=True)]
+        if callable(getattr(module, "expectation", None)):  # asked for its values after the call
+            vars(module)["expectation"] = expectation
+        else:
+            handles.append(module.register_forward_hook(leave))
+        try:
+            yield
+        finally:
+            vars(module).pop("expectation", None)
+            for handle in handles:
+                handle.remove()
+
     def parameters(self) -> list[nn.Parameter]:
         """Those that hold weights, each once."""
         return list(self._parameters)
@@ -141,6 +180,10 @@ class ForeignLayer:
     def register_forward_hook(self, *arguments: Any, **named: Any) -> Any:
         """On the module."""
         return self.module.register_forward_hook(*arguments, **named)
+
+    def register_forward_pre_hook(self, *arguments: Any, **named: Any) -> Any:
+        """On the module."""
+        return self.module.register_forward_pre_hook(*arguments, **named)
 
     def __call__(self, *arguments: Any, **named: Any) -> Tensor:
         """What the module returns; of a circuit that returns its state, its expectation values."""
@@ -162,9 +205,13 @@ class ForeignLayer:
         return circuit
 
 
-def quantum_modules(model: nn.Module) -> dict[str, QuantumLayer | ForeignLayer]:
+AnyLayer = QuantumLayer | ForeignLayer
+"""What is judged and treated."""
+
+
+def quantum_modules(model: nn.Module) -> dict[str, AnyLayer]:
     """The quantum modules of a model that have weights as one vector, by their path: torchbp's, and others'."""
-    found: dict[str, QuantumLayer | ForeignLayer] = {}
+    found: dict[str, AnyLayer] = {}
     inside: set[nn.Module] = set()
     for path, module in model.named_modules():
         if module in inside:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchbp.backends import Backend, resolve_with_noise
 from torchbp.backends.base import COMPLEX, check_capacity, full_precision, per_sample_gradients
@@ -239,6 +239,20 @@ class QuantumLayer(Translated):
         if shots is not None or not measures(self.backend):
             self.shots = shots
         return self
+
+    @contextmanager
+    def noted(self, note: Callable[[Tensor | None, Tensor], Tensor]) -> Iterator[None]:
+        """Within the block what each call returns is replaced by `note(x, output)`, x the features."""
+
+        def leave(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor:
+            return note(arguments[0] if arguments else named.get("x"), output)
+
+        module: nn.Module = self
+        handle = module.register_forward_hook(leave, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     @property
     def n_weights(self) -> int:
