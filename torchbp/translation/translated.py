@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +17,19 @@ from torchbp.translation.sharing import SharedWeights, values_at
 from torchbp.translation.torchquantum import Translation
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from torchbp.backends import Backend
     from torchbp.backends.noise import NoiseModel
 
-Options = dict[str, Any]
-"""What else a `QuantumLayer` is made with."""
+
+class Options(TypedDict, total=False):
+    """What else a `QuantumLayer` is made with."""
+
+    backend: str | Backend
+    shots: int | None
+    noise: NoiseModel | None
+    generator: torch.Generator | None
 
 
 class Translated(QuantumModule):
@@ -86,10 +92,7 @@ class Translated(QuantumModule):
         *,
         example: Tensor | None = None,
         weights: Mapping[str, Tensor] | None = None,
-        backend: str | Backend = "fused",
-        shots: int | None = None,
-        noise: NoiseModel | None = None,
-        generator: torch.Generator | None = None,
+        **options: Unpack[Options],
     ) -> Self:
         """A layer that does what a PennyLane `TorchLayer` or QNode does, with the layer's own parameters.
 
@@ -107,8 +110,8 @@ class Translated(QuantumModule):
                 2^k columns for the probabilities of k wires (`qml.probs`).
             example: features (B, F) or, for a QNode that takes one sample at a time, (F,); only F counts.
             weights: of a QNode, what its arguments but "inputs" start from.
-            shots: as for `QuantumLayer`; None: those of the QNode or its device.
-            backend, noise, generator: as for `QuantumLayer`.
+            options: backend, shots, noise and generator, as for `QuantumLayer`; shots left out are those of the QNode
+                or its device.
 
         Raises:
             CircuitError: an operator, an angle or what is measured has no translation; it is named. Measurements in the
@@ -121,9 +124,7 @@ class Translated(QuantumModule):
         from torchbp.translation import pennylane
 
         found, home = pennylane.translate(layer, weights or {}, example)
-        shots = pennylane.shots_of(layer) if shots is None else shots
-        options: Options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
-        return cls._of(found, home, observables, options)
+        return cls._of(found, home, observables, {"shots": pennylane.shots_of(layer), **options})
 
     @classmethod
     def from_qiskit(
@@ -132,10 +133,7 @@ class Translated(QuantumModule):
         observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
         *,
         weights: Tensor | None = None,
-        backend: str | Backend = "fused",
-        shots: int | None = None,
-        noise: NoiseModel | None = None,
-        generator: torch.Generator | None = None,
+        **options: Unpack[Options],
     ) -> Self:
         """A layer that does what a `TorchConnector`, an `EstimatorQNN` or a `SamplerQNN` does.
 
@@ -148,9 +146,9 @@ class Translated(QuantumModule):
             observables: one for each output column. Left out: an estimator's observables, or a column for each index
                 that a sampler's `interpret` gives.
             weights: (P,) to start from, of a network without a connector; zeros if left out.
-            shots: as for `QuantumLayer`; None: those of the network's primitive. An estimator's precision e becomes
-                1 / e^2 shots, whose error is smaller where an expectation value is near the ends of its range.
-            backend, noise, generator: as for `QuantumLayer`.
+            options: backend, shots, noise and generator, as for `QuantumLayer`; shots left out are those of the
+                network's primitive. An estimator's precision e becomes 1 / e^2 shots, whose error is smaller where an
+                expectation value is near the ends of its range.
 
         Raises:
             CircuitError: an instruction, an angle or what is measured has no translation; it is named.
@@ -162,9 +160,7 @@ class Translated(QuantumModule):
         from torchbp.translation import qiskit_networks
 
         found, home = qiskit_networks.translate(network, weights)
-        shots = qiskit_networks.shots_of(network) if shots is None else shots
-        options: Options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
-        return cls._of(found, home, observables, options)
+        return cls._of(found, home, observables, {"shots": qiskit_networks.shots_of(network), **options})
 
     @classmethod
     def from_deepquantum(
@@ -173,10 +169,7 @@ class Translated(QuantumModule):
         observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
         *,
         example: Tensor | None = None,
-        backend: str | Backend = "fused",
-        shots: int | None = None,
-        noise: NoiseModel | None = None,
-        generator: torch.Generator | None = None,
+        **options: Unpack[Options],
     ) -> Self:
         """A layer that returns the expectation values of a DeepQuantum `QubitCircuit`, with its own parameters.
 
@@ -187,7 +180,7 @@ class Translated(QuantumModule):
             circuit: a `deepquantum.QubitCircuit` of state vectors.
             observables: one for each output column. Left out: those of the circuit.
             example: data (B, F), where F is not the number of encoded columns.
-            backend, shots, noise, generator: as for `QuantumLayer`.
+            options: backend, shots, noise and generator, as for `QuantumLayer`.
 
         Raises:
             CircuitError: a gate has no translation; it is named.
@@ -199,7 +192,6 @@ class Translated(QuantumModule):
         from torchbp.translation import deepquantum
 
         found = deepquantum.translate(circuit, example)
-        options: Options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
         return cls._of(found, circuit, observables, options)
 
     @classmethod
