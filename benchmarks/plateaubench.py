@@ -35,7 +35,7 @@ from torchbp.backends.noise import NoiseModel
 from torchbp.callbacks import GradientSNRMonitor, PlateauDetector
 from torchbp.callbacks.records.events import Event
 from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z, tfim
-from torchbp.diagnosis.plateau import Verdict
+from torchbp.diagnosis.verdicts import Verdict
 
 EVERY, BUDGET, AT_LEAST = 4, 500, 120
 SGD, ADAM = torch.optim.SGD, torch.optim.Adam

@@ -15,12 +15,14 @@ from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.records.measurement import Measurement
 from torchbp.callbacks.remedy import Remedy
 from torchbp.diagnosis.light_cone import belongs_to
-from torchbp.diagnosis.plateau import Diagnosis, Verdict
+from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError
 from torchbp.gradients.microbatch import SOURCE as MICROBATCH
 from torchbp.gradients.stats import RESOLVED
 from torchbp.layer import QuantumLayer
 
+RECENT = 4
+"""Measurements that an SNR is judged by."""
 STRIDE = 4.0
 """At most this many times as many shots from one look to the next, or as few."""
 WORTHWHILE = 50
@@ -89,7 +91,7 @@ class AdaptiveShots(Remedy):
 
     def suits(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
         if diagnosis.verdict is Verdict.CONVERGED and (
-            self.detector.watch.target is not None or not any(self._snr(path) < 1 for path in self._layers)
+            self.detector.target is not None or not any(self._snr(path) < 1 for path in self._layers)
         ):
             return False
         needed = diagnosis.shots_for(self.detector.thresholds.snr)
@@ -160,7 +162,7 @@ class AdaptiveShots(Remedy):
     @property
     def _recent(self) -> list[Measurement]:
         """The latest measurements, a window at most, that were made at the present shots."""
-        return [m for m in self.detector.monitor.history[-self.detector.watch.window :] if m.step >= self._changed]
+        return [m for m in self.detector.monitor.history[-RECENT:] if m.step >= self._changed]
 
     def _snr(self, path: str) -> float:
         """The lowest SNR of the layer's parts, medians over the recent measurements; NaN where it isn't measured."""
@@ -171,7 +173,7 @@ class AdaptiveShots(Remedy):
 
     def _lowered(self, path: str, shots: int) -> int:
         recent = self._recent
-        if len(recent) < self.detector.watch.window:
+        if len(recent) < RECENT:
             return shots
         lowest = min((layer_snr([m], path) for m in recent), key=lambda snr: -math.inf if math.isnan(snr) else snr)
         if not lowest > 2 * self.target_snr:

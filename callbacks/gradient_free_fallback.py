@@ -23,7 +23,7 @@ from torchbp.callbacks.mechanics.step_hooks import StepHooks
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.records.measurement import Measurement
 from torchbp.callbacks.remedy import Remedy
-from torchbp.diagnosis.plateau import Diagnosis, Verdict
+from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError
 from torchbp.gradients.stats import RESOLVED
 from torchbp.optim import Proposer, propose
@@ -288,6 +288,7 @@ class GradientFreeFallback(Remedy):
             self._drop(None)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        super().on_before_optimizer_step(trainer, pl_module, optimizer)
         self._drop(optimizer)
 
     def state_dict(self) -> dict[str, Any]:

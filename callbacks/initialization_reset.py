@@ -23,7 +23,7 @@ from torchbp.callbacks.mechanics.step_hooks import StepHooks
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.remedy import Remedy
 from torchbp.circuits.initializers import INITIALIZERS, Initializer
-from torchbp.diagnosis.plateau import Diagnosis, Verdict
+from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.gradients.microbatch import batch_size, smallest_part
 
@@ -126,8 +126,7 @@ class InitializationReset(Remedy):
     @property
     def trial_steps(self) -> int:
         """Steps from a reset to its judgement."""
-        watch = self.detector.watch
-        return self.trial or 2 * self.detector.monitor.every_n_steps * (watch.window + watch.patience)
+        return self.trial or 2 * self.detector.watch.to_verdict
 
     def describe(self, diagnosis: Diagnosis) -> str:
         condition = ", if it promises a lower loss than the present," if diagnosis.verdict in DOUBTFUL else ""
@@ -138,7 +137,7 @@ class InitializationReset(Remedy):
     def suits(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
         if diagnosis.verdict not in DOUBTFUL:
             return True
-        if diagnosis.verdict is Verdict.CONVERGED and self.detector.watch.target is not None:  # which it has reached
+        if diagnosis.verdict is Verdict.CONVERGED and self.detector.target is not None:  # which it has reached
             return False
         shots = max((layer.shots or 0 for layer in quantum_layers(module).values()), default=0)
         return diagnosis.shots_for(self.detector.thresholds.snr) > shots > 0 and not self._declined

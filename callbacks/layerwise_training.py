@@ -17,7 +17,7 @@ from torchbp.callbacks.mechanics.step_hooks import StepHooks
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.remedy import Remedy
 from torchbp.circuits.initializers import INITIALIZERS, Initializer
-from torchbp.diagnosis.plateau import Diagnosis, Verdict
+from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.layer import QuantumLayer
 
@@ -131,6 +131,7 @@ class LayerwiseTraining(Remedy):
             self._pin(trainer, pl_module)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        super().on_before_optimizer_step(trainer, pl_module, optimizer)
         listed = {p for group in optimizer.param_groups for p in group["params"]}
         for parameter, mask in self._still.items():
             if parameter in listed and parameter.grad is not None:

@@ -7,57 +7,65 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import ref
 
-import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from torchbp.arguments import whole_number
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
-from torchbp.callbacks.mechanics.evaluation import agreed
-from torchbp.callbacks.mechanics.investigation import current_loss, investigate, loss_scale, quantum_layers, weakest
+from torchbp.callbacks.mechanics.evaluation import agreed, mean_over_ranks
+from torchbp.callbacks.mechanics.held_batches import HeldBatches
+from torchbp.callbacks.mechanics.investigation import current_loss, quantum_layers
 from torchbp.callbacks.mechanics.isolation import LossFunction
-from torchbp.callbacks.mechanics.loss_record import returned_loss
+from torchbp.callbacks.mechanics.laboratory import investigate
+from torchbp.callbacks.mechanics.loss_feed import LossFeed
+from torchbp.callbacks.mechanics.step_record import StepRecord
 from torchbp.callbacks.records.announcement import announce
 from torchbp.callbacks.records.events import Event
 from torchbp.diagnosis.baseline import Baseline
-from torchbp.diagnosis.drift import Reference
+from torchbp.diagnosis.drift import Reference, can_drift
+from torchbp.diagnosis.evidence import Evidence, LayerEvidence
 from torchbp.diagnosis.light_cone import dead_layers
-from torchbp.diagnosis.plateau import Diagnosis, Thresholds, Verdict, diagnose
+from torchbp.diagnosis.plateau import Experiment, Thresholds, diagnose, progresses
+from torchbp.diagnosis.trend import LossTrend
+from torchbp.diagnosis.verdicts import Diagnosis
 from torchbp.diagnosis.watch import Watch
-from torchbp.errors import InputError, TorchBPError
+from torchbp.errors import TorchBPError
 from torchbp.gradients.isolation import undisturbed
-from torchbp.gradients.stats import GradientStatistics, flipped_share
 from torchbp.layer import QuantumLayer
 
 T = TypeVar("T")
 
 
 class PlateauDetector(Callback):
-    """Turns the monitor's measurements into verdicts, with the evidence behind each; changes nothing.
+    """Says whether a run learns, and if not, why, with the evidence behind it; changes nothing.
 
-    At every measurement it looks at the loss: as long as that falls by more than a hundredth of its scale in a
-    window, the run is healthy, whatever its gradients. After `patience` measurements in a row where it does not, the
-    detector gathers evidence (see `investigate`), at most once in `cooldown` measurements, and says what `diagnose`
-    makes of it: on the console, in every logger, and in `torchbp_events.jsonl`. "torchbp/plateau_layers", the number
-    of layers that something is wrong with (1 where it is the whole model), can be monitored by `EarlyStopping`.
+    It reads the loss of every step, which costs nothing. As long as that falls, and fast enough to matter, the run is
+    healthy, whatever its gradients. After `patience` looks in a row where it does not, small experiments on held
+    batches find out what would make the run better (see `torchbp.diagnosis.plateau`): going down from here, from
+    other weights, without shot noise, without noise. They leave no trace. What they come to is said on the console, in
+    every logger, and in `torchbp_events.jsonl`. A loss that is not finite is told at once. "torchbp/plateau_layers",
+    the number of layers that something is wrong with (1 where it is the whole model), can be monitored by
+    `EarlyStopping`.
 
-    The loss is the one that `training_step` returns at every step. Where it returns none, as manual optimization may,
-    or the monitor has a `loss_fn`, it is evaluated at every measurement: a longer window makes up for the fewer values.
+    The loss is the one that `training_step` returns; where it returns none, what it hands to `manual_backward`; else,
+    or where the monitor has a `loss_fn`, it is evaluated now and then.
 
     Args:
-        monitor: measures the gradients; a new one with its defaults if left out. It may stand in the trainer's list
-            of callbacks, before or after this one, or not at all: then it runs from here.
-        patience: measurements in a row without progress before evidence is gathered; at least 1.
-        window: measurements that a trend is judged over; at least 2.
-        cooldown: measurements from one investigation to the next; at least 1.
-        samples: random weights of each landscape probe; at least 2.
+        monitor: measures the gradients, for people to see; left out, the one in the trainer's list of callbacks, or a
+            new one with its defaults, which then runs from here.
+        patience: looks in a row without progress before experiments are made; at least 1. There are four looks in a
+            window.
+        window: optimizer steps that a trend is judged over, at least 8; None: a twentieth of the run, from 20 to 100.
+        cooldown: windows from one investigation to the next, at least 1; doubled each time the verdict stays.
+        samples: random weights in each survey of the landscape, at least 2.
         target: loss at which the task counts as solved, if known: tells converged from trapped.
-        thresholds: where the rules draw their lines.
+        thresholds: where the questions draw their lines.
         baseline: of comparable runs, or its file: gradients are then told in z-scores too.
-        seed: of the probes' random weights.
+        seed: of the experiments' random numbers.
 
     Attributes:
         diagnosis: the latest verdict, None as long as there is none.
@@ -75,48 +83,59 @@ class PlateauDetector(Callback):
         self,
         monitor: GradientSNRMonitor | None = None,
         *,
-        patience: int = 3,
-        window: int = 4,
-        cooldown: int = 4,
-        samples: int = 32,
+        patience: int = 2,
+        window: int | None = None,
+        cooldown: int = 1,
+        samples: int = 16,
         target: float | None = None,
         thresholds: Thresholds | None = None,
         baseline: Baseline | str | Path | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        least = {"patience": (patience, 1), "window": (window, 2), "cooldown": (cooldown, 1), "samples": (samples, 2)}
-        for name, (value, minimum) in least.items():
-            if value < minimum:
-                raise InputError(f"{name} is at least {minimum}, got {value}.")
+        whole_number("samples", samples, 2)
+        self.watch = Watch(
+            None if window is None else whole_number("window", window, 8),
+            whole_number("patience", patience, 1),
+            whole_number("cooldown", cooldown, 1),
+        )
+        self._monitor_is_own = monitor is None
         self.monitor = monitor or GradientSNRMonitor()
-        self.samples, self.seed = samples, seed
+        self.samples, self.seed, self.target = samples, seed, target
         self.baseline = Baseline.load(baseline) if isinstance(baseline, str | Path) else baseline
         self.thresholds = thresholds or Thresholds()
-        self.watch = Watch(patience, window, cooldown, self.thresholds, target)
+        self._feed, self._held, self._steps = LossFeed(), HeldBatches(), StepRecord()
+        self._drives_monitor = False
+        self._resumes = False
+        self._model: Callable[[], Any] = lambda: None
+        self._warned: set[str] = set()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Everything about a run."""
         self.diagnosis: Diagnosis | None = None
         self.events: list[Event] = []
         self.judged = 0
-        self._measured = -1  # step of the last measurement looked at
-        self._sought: int | None = None  # of the last one before the loss's scale was asked for
-        self._scale: float | None = None
-        self._before: dict[str, GradientStatistics] = {}
+        self.watch.restart()
+        self._known = Evidence(0, LossTrend.of([]))  # of the last survey
         self._references: dict[str, Reference] = {}
-        self._drives_monitor = False
-        self._resumes = False
-        self._warned: set[str] = set()
-        self._losses: list[Tensor] = []  # since the last measurement
+        self._clear()
+
+    def _clear(self) -> None:
+        self._feed.clear()
+        self._held.clear()
+        self._steps.restart()
 
     def restart(self) -> None:
         """Judge the run anew from here on: what a remedy calls after it has changed the weights or the shots.
 
-        What has been measured says nothing about the run from here on, and there is no verdict until there is enough
-        to judge by.
+        What has been seen says nothing about the run from here on, and there is no verdict until there is enough to
+        judge by.
         """
         self.watch.restart()
         self.diagnosis = None
-        self._before, self._losses = {}, []
-        self._measured = self._last_step
+        self._known = replace(self._known, span=math.nan, layers=())
+        self._clear()
 
     @property
     def loss_fn(self) -> LossFunction | None:
@@ -130,143 +149,201 @@ class PlateauDetector(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "watch": self.watch.state_dict(),
-            "losses": [float(loss) for loss in self._losses],
-            "scale": self._scale,
+            "known": [self._known.span, self._known.scale],
             "judged": self.judged,
-            "diagnosis": None if self.diagnosis is None else json.dumps(asdict(self.diagnosis)),
-            "before": {name: _tensors(statistics.cpu()) for name, statistics in self._before.items()},
+            "diagnosis": None if self.diagnosis is None else self.diagnosis.dumps(),
             "references": {path: _tensors(reference) for path, reference in self._references.items()},
             "events": [json.dumps(asdict(event), default=str) for event in self.events],
             "monitor": self.monitor.state_dict() if self._drives_monitor else None,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._forget()
         self.watch.load_state_dict(state_dict["watch"])
-        self._losses = [torch.tensor(loss) for loss in state_dict["losses"]]
-        self._scale, self.judged = state_dict["scale"], state_dict["judged"]
-        self.diagnosis = None if state_dict["diagnosis"] is None else _diagnosis(json.loads(state_dict["diagnosis"]))
-        self._before = {name: GradientStatistics(**tensors) for name, tensors in state_dict["before"].items()}
+        span, scale = state_dict["known"]
+        self._known, self.judged = replace(self._known, span=span, scale=scale), state_dict["judged"]
+        saved = state_dict["diagnosis"]
+        self.diagnosis = None if saved is None else Diagnosis.loads(saved)
         self._references = {path: Reference(**tensors) for path, tensors in state_dict["references"].items()}
-        self._resumes = True
         self.events = [Event(**json.loads(text)) for text in state_dict["events"]]
         if state_dict["monitor"] is not None:
             self.monitor.load_state_dict(state_dict["monitor"])
+        self._resumes = True
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        listed = [callback for callback in trainer.callbacks if isinstance(callback, GradientSNRMonitor)]
+        if self._monitor_is_own and listed:
+            self.monitor = listed[0]
         self._drives_monitor = self.monitor not in trainer.callbacks
         if self._drives_monitor:
             self.monitor.setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        if not self._resumes:  # the circuits of a checkpoint are measured against what they gave at first
-            self._references = {}
+        if not self._resumes and self._model() is not pl_module:  # another run, which nothing is known of
+            self._forget()
         self._resumes = False
+        self._model = ref(pl_module)
+        self._clear()
         if self._drives_monitor:
             self.monitor.on_fit_start(trainer, pl_module)
-        self._measured = self._last_step
-        if not quantum_layers(pl_module):
+        layers = quantum_layers(pl_module)
+        self._steps.begin(layers)
+        if not layers:
             name = type(pl_module).__name__
             text = f"PlateauDetector found no torchbp.QuantumLayer in {name}, so it has no circuit to probe and gives"
             self._warn(trainer, "no layer", f"{text} no verdict; the monitor's measurements are still logged.")
 
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.watch.plan(trainer.estimated_stepping_batches)
+
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if not self._has_scale and self._sought != self._last_step:
-            self._sought = self._last_step  # before the first step, which may spoil everything, or later
-            self._find_scale(trainer, pl_module, batch, batch_idx)
         if self._drives_monitor:
             self.monitor.on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        if not self.watch.steps and math.isnan(self._known.span) and (layers := quantum_layers(pl_module)):
+            self._survey(trainer, pl_module, layers, batch, batch_idx)
+        if self.watch.doubts or self.watch.steps >= self.watch.window - self.watch.stride:
+            self._held.keep(batch)
+
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
+        if self.loss_fn is None:
+            self._feed.hand(loss)
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        if getattr(trainer.precision_plugin, "scaler", None) is None:  # else gradients may still be scaled
+            self._steps.note(getattr(optimizer, "optimizer", optimizer))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if self._drives_monitor:
             self.monitor.on_train_epoch_end(trainer, pl_module)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        self._note_losses(trainer)
+        for loss in self._feed.read(trainer):
+            self.watch.see(loss)
         if self._drives_monitor:
             self.monitor.on_train_end(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        loss = None if self.loss_fn else returned_loss(trainer, outputs)
-        self._losses += [] if loss is None else [loss]
-        if self._last_step == self._measured:
+        self._feed.batch(trainer, None if self.loss_fn else outputs)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return
-        self._measured = self._last_step
         layers = quantum_layers(pl_module)
         if not layers:
             return
-        if loss is None:
+        look = self.watch.step()
+        losses = self._feed.step(trainer)
+        if self._feed.silent and self.watch.steps % max(1, self.watch.stride // 4) == 0:
             now = self._attempt(trainer, lambda: current_loss(trainer, pl_module, batch, batch_idx, self.loss_fn))
-            self._losses += [] if now is None else [now]
-        self._note_losses(trainer)
-        found = agreed(trainer, self._judge(trainer, pl_module, layers, batch, batch_idx))
+            losses += [] if now is None else [float(mean_over_ranks(trainer, now))]
+        if look:
+            losses += self._feed.read(trainer)
+        for loss in losses:
+            self.watch.see(loss)
+        if look or not all(map(math.isfinite, losses)):
+            self._look(trainer, pl_module, layers, batch_idx)
+
+    def _look(self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch_idx: int) -> None:
+        """Is there progress? If there may be none, and it may be afforded, find out why."""
+        evidence = self._evidence()
+        self.watch.note(agreed(trainer, progresses(evidence, self._limits)))
+        evidence = replace(
+            evidence,
+            layers=tuple(self._layer(path, layer, evidence.loss.rate) for path, layer in layers.items()),
+            stalled=self.watch.stalled,
+            drift=agreed(trainer, self._drift(module, layers)),
+        )
+        found = agreed(trainer, diagnose(evidence, self._limits))
+        if isinstance(found, Experiment):
+            found = None if self.watch.rests else self._investigate(trainer, module, layers, batch_idx, evidence)
+            self.watch.investigated(found)
         if found is not None:
             self._tell(trainer, found)
+        if self.watch.steps % self.watch.window < self.watch.stride:
+            self._steps.restart()
         if not trainer.barebones:
-            pl_module.log("torchbp/plateau_layers", _ailing(self.diagnosis), on_step=True, on_epoch=False, batch_size=1)
+            module.log("torchbp/plateau_layers", _ailing(self.diagnosis), on_step=True, on_epoch=False, batch_size=1)
 
-    def _note_losses(self, trainer: Any) -> None:
-        """Hand the losses since the last measurement on, all at once: each by itself would wait for the device."""
-        if self._losses:
-            own = torch.stack([loss.float().to(self._losses[-1].device) for loss in self._losses])
-            losses = trainer.strategy.reduce(own, reduce_op="mean")
-            self._losses = []
-            for loss in losses.tolist():
-                self.watch.see_loss(loss)
-
-    def _judge(
-        self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch: Any, batch_idx: int
+    def _investigate(
+        self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch_idx: int, evidence: Evidence
     ) -> Diagnosis | None:
-        measurement = self.monitor.history[-1]
-        self.watch.see_measurement(measurement.layers, self._flips())
-        if self._scale is None:
+        made = self._attempt(trainer, lambda: self._experiments(trainer, module, layers, batch_idx, evidence))
+        if made is None:
             return None
-        scale = self._scale if self._has_scale else 1.0
-        dead = tuple(name for path, layer in layers.items() for name in dead_layers(path, layer, measurement.layers))
-        with undisturbed(module):
-            drift = agreed(trainer, self._drift(layers))
-        evidence = self.watch.evidence(measurement.step, scale, dead, drift)
-        if self.baseline is not None:
-            evidence = replace(evidence, baseline=self.baseline.z_scores(measurement.step, evidence.quantum))
-        verdict, due = self.watch.judge(evidence, self._limits)
-        if not due:
-            return verdict
-        found = self._attempt(
+        found, self._known = agreed(trainer, made)
+        return found
+
+    def _experiments(
+        self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch_idx: int, evidence: Evidence
+    ) -> tuple[Diagnosis | None, Evidence]:
+        return investigate(
             trainer,
-            lambda: investigate(
-                trainer,
-                module,
-                layers[weakest(layers, evidence.quantum)],
-                batch,
-                batch_idx,
-                evidence,
-                samples=self.samples,
-                seed=self.seed + measurement.step,
-                loss_fn=self.loss_fn,
-            ),
+            module,
+            {x.path: layers[x.path] for x in evidence.trained},
+            self._held,
+            batch_idx,
+            evidence,
+            self._limits,
+            samples=self.samples,
+            seed=self.seed + self.step,
+            step_length=self._steps.length,
+            loss_fn=self.loss_fn,
         )
-        return None if found is None else diagnose(found, self._limits)
+
+    def _survey(self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch: Any, batch_idx: int) -> None:
+        """What there is to gain, before the first step, which may spoil everything."""
+        self._held.keep(batch)
+        first = Evidence(self.step, self.watch.trend, tuple(self._layer(*item, 0.0) for item in layers.items()))
+        made = self._attempt(trainer, lambda: self._experiments(trainer, module, layers, batch_idx, first))
+        self._known = self._known if made is None else agreed(trainer, made)[1]
+        self._held.clear()
+
+    def _evidence(self) -> Evidence:
+        """What is known of the whole run for nothing, and what the last survey left."""
+        trend = self.watch.trend
+        evidence = Evidence(
+            step=self.step,
+            loss=trend,
+            span=max(self._known.span, trend.start - trend.now),  # NaN, as long as there was no survey
+            scale=self._known.scale,
+            horizon=self.watch.horizon,
+            patience=self.watch.patience,
+            measured=tuple(self.monitor.latest),
+            target=self.target,
+        )
+        if self.baseline is not None:
+            quantum = tuple(layer for layer in evidence.measured if layer.kind == "quantum")
+            evidence = replace(evidence, baseline=self.baseline.z_scores(self.step, quantum))
+        return evidence
+
+    def _layer(self, path: str, layer: QuantumLayer, rate: float) -> LayerEvidence:
+        names = tuple(f"{path}/{name}" if path else name for name in layer.weight_groups)
+        fall = self._steps.fall_rate(path)
+        fresh = LayerEvidence(
+            path,
+            names,
+            untrained=self._steps.untrained(path),
+            n_shots=layer.shots,
+            noisy=layer.noise is not None,
+            dead=dead_layers(path, layer, self.monitor.latest),
+            share=None if fall is None or not rate > 0 else fall / rate,
+        )
+        known = next((x for x in self._known.layers if x.path == path), None)
+        if known is None or known.concentration is None or self.watch.doubts:
+            return fresh
+        if known.concentration.far <= self.thresholds.concentrated:  # how far it has come off the plateau may change
+            return fresh
+        return replace(known, untrained=fresh.untrained, n_shots=fresh.n_shots, dead=fresh.dead, share=fresh.share)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps of the run before the present one."""
+        return self.monitor.steps - 1
 
     @property
     def _limits(self) -> Thresholds:
         """The thresholds; what has been found wrong is not right again by a chance that comes once in a while."""
-        if self.diagnosis is None or self.diagnosis.verdict is Verdict.HEALTHY:
+        if self.diagnosis is None or self.diagnosis.verdict.is_fine:
             return self.thresholds
-        return replace(self.thresholds, falling=min(self.thresholds.falling, self.thresholds.recovering))
-
-    @property
-    def _last_step(self) -> int:
-        """Step of the latest measurement; -1 before the first."""
-        return self.monitor.history[-1].step if self.monitor.history else -1
-
-    @property
-    def _has_scale(self) -> bool:
-        return self._scale is not None and 0 < self._scale < math.inf
-
-    def _find_scale(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
-        layers = list(quantum_layers(module).values())
-        if layers:
-            probe = partial(loss_scale, trainer, module, layers[0], batch, batch_idx, self.loss_fn)
-            self._scale = agreed(trainer, self._attempt(trainer, probe))
+        return replace(self.thresholds, falling=self.thresholds.falling / 10)
 
     def _attempt(self, trainer: Any, probe: Callable[[], T]) -> T | None:
         """What a probe finds. One that fails costs its verdict and a warning, not the training."""
@@ -285,28 +362,26 @@ class PlateauDetector(Callback):
             warnings.warn(message, stacklevel=2)
         self._warned.add(occasion)
 
-    def _flips(self) -> float | None:
-        """Share of resolved gradients that changed sign since the last measurement."""
-        now = dict(self.monitor.statistics)
-        shares = [flipped_share(self._before[name], s) for name, s in now.items() if name in self._before]
-        self._before = now
-        known = [share for share in shares if share is not None]
-        return sum(known) / len(known) if known else None
-
-    def _drift(self, layers: dict[str, QuantumLayer]) -> float:
-        """The largest shift of any layer's reference circuit, in standard errors."""
-        for path, layer in layers.items():
-            if path not in self._references:
-                self._references[path] = Reference.of(layer)
-        return max(self._references[path].shift(layer) for path, layer in layers.items())
+    def _drift(self, module: Any, layers: dict[str, QuantumLayer]) -> float | None:
+        """The largest shift of any layer's reference circuit, in standard errors; None where none can drift."""
+        able = {path: layer for path, layer in layers.items() if can_drift(layer)}
+        if not able:
+            return None
+        with undisturbed(module):
+            for path, layer in able.items():
+                if path not in self._references:
+                    self._references[path] = Reference.of(layer)
+            return max(self._references[path].shift(layer) for path, layer in able.items())
 
     def _tell(self, trainer: Any, found: Diagnosis) -> None:
-        changed = self.diagnosis is None or self.diagnosis.verdict is not found.verdict
+        ago = self.watch.onset
+        found = replace(found, onset=None if ago is None else max(0, self.step - ago))
+        before = self.diagnosis
+        changed = before is None or (before.verdict, before.layers) != (found.verdict, found.layers)
         self.diagnosis = found
         self.judged += 1
         if changed:
-            step = self.monitor.history[-1].step
-            event = Event(step, "verdict", str(found), asdict(found) | {"verdict": found.verdict.value})
+            event = Event(self.step, "verdict", str(found), {**asdict(found), "verdict": found.verdict.value})
             self.events.append(event)
             announce(trainer, event)
 
@@ -316,12 +391,7 @@ def _tensors(record: Any) -> dict[str, Tensor]:
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
-def _diagnosis(saved: dict[str, Any]) -> Diagnosis:
-    lists = {name: tuple(saved[name]) for name in ("evidence", "layers")}
-    return Diagnosis(**saved | lists | {"verdict": Verdict(saved["verdict"])})
-
-
 def _ailing(diagnosis: Diagnosis | None) -> float:
-    if diagnosis is None or diagnosis.verdict in (Verdict.HEALTHY, Verdict.CONVERGED):
+    if diagnosis is None or diagnosis.verdict.is_fine:
         return 0.0
     return float(len(diagnosis.layers) or 1)

@@ -17,7 +17,7 @@ from torchbp.callbacks.plateau_stopping import PlateauStopping
 from torchbp.callbacks.records.events import Event
 from torchbp.callbacks.remedy import Remedy
 from torchbp.callbacks.shot_budget import ShotBudget
-from torchbp.diagnosis.plateau import Diagnosis, Verdict
+from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError
 
 

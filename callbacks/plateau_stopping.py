@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.remedy import Remedy
-from torchbp.diagnosis.plateau import Diagnosis, Verdict
+from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError
 
 HOPELESS = (

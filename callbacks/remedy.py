@@ -15,7 +15,7 @@ from torchbp.callbacks.mechanics.shot_settings import ShotSettings
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.records.announcement import announce
 from torchbp.callbacks.records.events import Event
-from torchbp.diagnosis.plateau import Diagnosis, Verdict
+from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
 
 
@@ -168,8 +168,18 @@ class Remedy(Callback):
             self.detector.on_fit_start(trainer, pl_module)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if self._drives_detector:
+            self.detector.on_train_start(trainer, pl_module)
         self.shots.resume(pl_module)
         self.step = self.detector.monitor.steps - 1  # of checkpoints too: both counts begin together
+
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        if self._drives_detector:
+            self.detector.on_before_backward(trainer, pl_module, loss)
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        if self._drives_detector:
+            self.detector.on_before_optimizer_step(trainer, pl_module, optimizer)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx % trainer.accumulate_grad_batches == 0:

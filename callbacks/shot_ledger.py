@@ -14,7 +14,7 @@ from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.records.announcement import announce
 from torchbp.callbacks.records.events import Event
-from torchbp.diagnosis.plateau import Verdict
+from torchbp.diagnosis.verdicts import Verdict
 from torchbp.errors import BudgetExceededError, InputError
 from torchbp.hardware.calibration import Calibration, CalibrationDrift
 from torchbp.hardware.jobs.runner import JobRunner

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchbp.callbacks.mechanics.held_batches import copied
 from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
-from torchbp.gradients.microbatch import split_batch
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ def seeded_loss(module: Any, loss: Any, batch: Any, seed: int) -> Tensor | None:
         for generator in (layer.shot_generator, layer.backend_generator):
             if isinstance(generator, torch.Generator):
                 generator.manual_seed(seed)
-    return loss(split_batch(batch, 1)[0])  # a copy: a training step may change it in place
+    return loss(copied(batch))  # which a training step may change in place
 
 
 def _attempt(trainer: Any, evaluate: Any) -> float:

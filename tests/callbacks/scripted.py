@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchbp import QuantumLayer
 from torchbp.callbacks import GradientSNRMonitor, PlateauDetector
 from torchbp.circuits import angle_encoding, hardware_efficient
-from torchbp.diagnosis.plateau import ADVICE, Diagnosis, Verdict
+from torchbp.diagnosis.verdicts import ADVICE, Diagnosis, Verdict
 
 
 def verdict(

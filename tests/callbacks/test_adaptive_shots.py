@@ -24,7 +24,7 @@ def layer(snr: float, name: str = "core/layer1", source: str = "microbatch", kin
 
 
 def adaptive(script: Any = None, **options: Any) -> AdaptiveShots:
-    detector = Scripted({1: "shot_limited"} if script is None else script, window=2)
+    detector = Scripted({1: "shot_limited"} if script is None else script)
     return AdaptiveShots(detector, **options)
 
 

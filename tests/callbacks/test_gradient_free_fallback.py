@@ -25,7 +25,7 @@ from torchbp.callbacks import GradientFreeFallback, GradientSNRMonitor, PlateauD
 from torchbp.callbacks.mechanics.shot_forecast import ShotForecast
 from torchbp.callbacks.records.measurement import Measurement
 from torchbp.circuits import tfim
-from torchbp.diagnosis.plateau import Verdict
+from torchbp.diagnosis.verdicts import Verdict
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.gradients.stats import LayerSummary
 from torchbp.models import VQE

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import math
 import random
 import subprocess
 import sys
@@ -29,14 +28,11 @@ from torchbp._torchquantum import tq
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.trajectories import TrajectoryBackend
 from torchbp.callbacks import GradientSNRMonitor, PlateauDetector, plateau_detector
-from torchbp.callbacks.mechanics.investigation import quantum_layers, weakest
-from torchbp.circuits import angle_encoding, hardware_efficient, local_z
-from torchbp.diagnosis.plateau import Verdict
+from torchbp.callbacks.mechanics.investigation import quantum_layers
+from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z
 from torchbp.errors import InputError
-from torchbp.gradients.stats import LayerSummary
 
 PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -102,7 +98,7 @@ def trainer_of(pl: Any, callbacks: list[Any], **options: Any) -> Any:
 def eager(**options: Any) -> PlateauDetector:
     """Measures at every step and looks into every stall at once."""
     monitor = options.pop("monitor", None) or GradientSNRMonitor(every_n_steps=1, n_microbatches=4)
-    return PlateauDetector(monitor, **{"patience": 1, "window": 2, "cooldown": 1, "samples": 4, **options})
+    return PlateauDetector(monitor, **{"patience": 1, "window": 8, "cooldown": 1, "samples": 4, **options})
 
 
 def fitted(pl: Any, detector: PlateauDetector | None, module: Any = None, data: Any = None, **options: Any) -> Any:
@@ -131,10 +127,10 @@ def investigated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     found: list[Any] = []
     real = plateau_detector.investigate
 
-    def noting(trainer: Any, module: Any, layer: Any, *arguments: Any, **options: Any) -> Any:
-        evidence = real(trainer, module, layer, *arguments, **options)
-        found.append((layer, evidence))
-        return evidence
+    def noting(trainer: Any, module: Any, layers: Any, *arguments: Any, **options: Any) -> Any:
+        answer, evidence = real(trainer, module, layers, *arguments, **options)
+        found.append((layers, evidence))
+        return answer, evidence
 
     monkeypatch.setattr(plateau_detector, "investigate", noting)
     return found
@@ -149,7 +145,7 @@ def test_alone(any_pl: ModuleType) -> None:
     fitted(any_pl, detector, data=loader(8), max_epochs=310)
     assert [m.step for m in detector.monitor.history] == list(range(0, 310, 50))
     assert detector.diagnosis is not None
-    assert verdicts(detector)[0][0] == 300  # a window of 4 and a patience of 3
+    assert verdicts(detector)[0][0] == 24  # a window of 20 steps and two looks, five steps apart
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -293,7 +289,7 @@ def test_events_everywhere(any_pl: ModuleType, tmp_path: Path, caplog: pytest.Lo
         log.removeHandler(caplog.handler)
     event = detector.events[0]
     assert event.kind == "verdict"
-    assert event.message.startswith("core/dead: dead layer (confidence 0.99).")
+    assert event.message.startswith("Dead layer in core/dead (")
     assert event.data["layers"] == ("core/dead",)
     lines = [json.loads(line) for line in Path(board.log_dir, "torchbp_events.jsonl").read_text().splitlines()]
     assert [(line["step"], line["data"]["verdict"], line["message"]) for line in lines] == [
@@ -305,7 +301,7 @@ def test_events_everywhere(any_pl: ModuleType, tmp_path: Path, caplog: pytest.Lo
     assert text.tensor_proto.string_val[0].decode() == f"**verdict** {event.message}"
     assert text.step == event.step
     assert f"torchbp, step {event.step}: {event.message}" in caplog.text
-    assert [s.value for s in read.Scalars("torchbp/plateau_layers")] == [0.0, 0.0] + [1.0] * 10
+    assert [s.value for s in read.Scalars("torchbp/plateau_layers")] == [1.0] * 3  # at each look
 
 
 def test_without_a_logger_there_is_no_file(pl: ModuleType, tmp_path: Path) -> None:
@@ -317,11 +313,11 @@ def test_without_a_logger_there_is_no_file(pl: ModuleType, tmp_path: Path) -> No
 
 
 def test_a_verdict_that_lasts_is_one_event(pl: ModuleType, investigated: list[Any]) -> None:
-    """Oracle: many investigations, one event."""
+    """Oracle: many verdicts, one event."""
     detector = eager()
     fitted(pl, detector, simple(pl, with_dead_layer()), loader(features=3))
-    assert len(investigated) > 3
-    assert verdicts(detector) == [(2, "dead_layer")]
+    assert detector.judged == 3
+    assert verdicts(detector) == [(7, "dead_layer")]
 
 
 def test_early_stopping(any_pl: ModuleType) -> None:
@@ -331,7 +327,7 @@ def test_early_stopping(any_pl: ModuleType) -> None:
         stop = callbacks.EarlyStopping(
             "torchbp/plateau_layers", mode="max", patience=100, stopping_threshold=0.5, check_on_train_epoch_end=True
         )
-        detector = eager(window=4) if epochs == 2 else eager(patience=1000)
+        detector = eager(patience=1 if epochs == 2 else 1000)
         trainer = trainer_of(any_pl, [stop, detector], max_epochs=4)
         trainer.fit(simple(any_pl, core), loader(features=core.circuit.n_features))
         assert trainer.current_epoch == epochs
@@ -339,7 +335,7 @@ def test_early_stopping(any_pl: ModuleType) -> None:
 
 def test_recovery_is_an_event(pl: ModuleType) -> None:
     """Stuck, then a learning rate. Oracle: an alarm, then healthy, and the scalar falls to zero."""
-    detector, module = eager(window=3), simple(pl, lr=0.0)
+    detector, module = eager(), simple(pl, lr=0.0)
 
     class Wake(pl.Callback):
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -369,19 +365,19 @@ def test_resume(any_pl: ModuleType, tmp_path: Path, listed: bool) -> None:
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]["torchbp.PlateauDetector"]
     assert (state["monitor"] is None) is listed
-    second = eager(window=3)
+    second = eager(window=9)
     trainer = trainer_of(any_pl, callbacks_of(second), max_epochs=4)
     module = simple(any_pl, with_dead_layer())
     trainer.fit(module, loader(features=3), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert [m.step for m in second.monitor.history] == list(range(16))
     assert second.monitor.history[:8] == first.monitor.history
     assert [replace(e, data={}) for e in second.events] == [replace(e, data={}) for e in first.events]
-    assert verdicts(second) == [(2, "dead_layer")]
+    assert verdicts(second) == [(7, "dead_layer")]
     assert second.diagnosis is not None
     assert second.watch.state_dict()["losses"][:8] == first.watch.state_dict()["losses"]
     assert len(second.watch.state_dict()["losses"]) == 16
-    assert second.state_dict()["scale"] == first.state_dict()["scale"]
-    assert second.watch.window == 3
+    assert second.state_dict()["known"] == first.state_dict()["known"]
+    assert second.watch.window == 9
 
 
 def test_resume_without_the_monitors_history(pl: ModuleType, tmp_path: Path) -> None:
@@ -461,7 +457,7 @@ def test_barebones(pl: ModuleType) -> None:
 
 
 def test_manual_optimization_without_a_returned_loss(any_pl: ModuleType) -> None:
-    """The loss is evaluated at each measurement. Oracle: the loss of the same batches by hand."""
+    """The loss is what goes to `manual_backward`. Oracle: the loss of the same batches by hand."""
     detector, module = eager(), simple(any_pl, lr=0.0, manual=True)
     fitted(any_pl, detector, module, max_epochs=1)
     wanted = [float(module.loss(batch).detach()) for batch in loader()]
@@ -473,11 +469,11 @@ def test_manual_optimization_without_a_returned_loss(any_pl: ModuleType) -> None
 
 @pytest.mark.parametrize("accumulate", [1, 2, 4])
 def test_losses_under_accumulation(pl: ModuleType, accumulate: int) -> None:
-    """Oracle: the loss of each batch by hand, which Lightning divides by the number of batches."""
+    """A step's loss is the mean of its batches'. Oracle: by hand; Lightning divides each by their number."""
     detector, module = eager(), simple(pl, lr=0.0)
     fitted(pl, detector, module, max_epochs=1, accumulate_grad_batches=accumulate)
-    wanted = [float(module.loss(batch).detach()) for batch in loader()]
-    assert detector.watch.state_dict()["losses"] == pytest.approx(wanted, rel=1e-5)
+    wanted = torch.tensor([float(module.loss(batch).detach()) for batch in loader()]).view(-1, accumulate).mean(1)
+    assert detector.watch.state_dict()["losses"] == pytest.approx(wanted.tolist(), rel=1e-5)
 
 
 def test_loss_fn(pl: ModuleType) -> None:
@@ -487,44 +483,42 @@ def test_loss_fn(pl: ModuleType) -> None:
     fitted(pl, detector, module, max_epochs=1)
     wanted = [3 * float(module.core(x).detach().mean()) for x, _ in loader()]
     assert detector.watch.state_dict()["losses"] == pytest.approx(wanted, rel=1e-5)
-    assert detector.state_dict()["scale"] == pytest.approx(3.0)
+    assert detector.state_dict()["known"][1] == pytest.approx(3.0)
 
 
 def test_scale_is_that_of_the_start(pl: ModuleType) -> None:
-    """Oracle: sum |dL/dy| of the first batch at the first weights, by hand."""
-    detector, module = eager(), simple(pl)
-    x, y = next(iter(loader()))
+    """Oracle: sum |dL/dy| of half of the first batch at the first weights, by hand; the other half is to judge by."""
+    detector, module = eager(patience=1000), simple(pl)
+    x, y = (half[:4] for half in next(iter(loader())))
     wanted = float((2 * (module.core(x).detach() - y) / y.numel()).abs().sum())
     fitted(pl, detector, module)
-    assert detector.state_dict()["scale"] == pytest.approx(wanted, rel=1e-5)
+    assert detector.state_dict()["known"][1] == pytest.approx(wanted, rel=1e-5)
 
 
-def test_a_scale_of_zero_is_asked_for_again(pl: ModuleType) -> None:
-    """A readout that starts at zero hides the layer at first. Oracle: a scale as soon as there is one."""
-    module = simple(pl, factor=nn.Parameter(torch.zeros(())))
-    module.loss = lambda batch: (module.factor * module.core(batch[0]) - batch[1]).square().mean()
+def test_a_failing_probe_does_not_stop_training(pl: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One warning with the reason. Oracle: the fit ends; fast_dev_run raises."""
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(plateau_detector, "investigate", failing)
     detector = eager()
-    fitted(pl, detector, module, max_epochs=1)
-    assert detector.state_dict()["scale"] > 0
-
-
-def test_a_failing_probe_does_not_stop_training(pl: ModuleType) -> None:
-    """The loss does not come from the layer: one warning with the reason. Oracle: the fit ends; fast_dev_run raises."""
-    module = simple(pl, other=nn.Linear(2, 2))
-
-    def loss(batch: Any) -> Tensor:
-        return (module.other(batch[0]) + module.core(batch[0]).detach() - batch[1]).square().mean()
-
-    module.loss, detector = loss, eager()
-    with pytest.warns(
-        UserWarning, match=r"PlateauDetector can't probe.*gives no verdict: InputError: The loss must"
-    ) as w:
-        trainer = fitted(pl, detector, module)
+    with pytest.warns(UserWarning, match=r"can't probe.*gives no verdict: RuntimeError: not today loss_fn=") as w:
+        trainer = fitted(pl, detector, simple(pl, lr=0.0))
     assert sum("PlateauDetector" in str(one.message) for one in w) == 1
     assert trainer.global_step == 12
     assert detector.events == []
-    with pytest.raises(InputError, match=r"must (depend on|come from)"):
-        fitted(pl, eager(), module, fast_dev_run=True)
+    with pytest.raises(RuntimeError, match="not today"):
+        fitted(pl, eager(), fast_dev_run=True)
+
+
+def test_a_layer_behind_a_detach_is_not_trained(pl: ModuleType) -> None:
+    """No gradient reaches it. Oracle: by construction."""
+    module = simple(pl, other=nn.Linear(2, 2))
+    module.loss = lambda b: (module.other(b[0]) + module.core(b[0]).detach() - b[1]).square().mean()
+    detector = eager()
+    fitted(pl, detector, module)
+    assert [verdict for _, verdict in verdicts(detector)] == ["not_trained"]
 
 
 def test_exception_in_training(pl: ModuleType) -> None:
@@ -564,7 +558,7 @@ def test_compiled_layer(pl: ModuleType, investigated: list[Any]) -> None:
     module = simple(pl, torch.compile(with_dead_layer(), backend="eager"))
     assert list(quantum_layers(module)) == ["core"]
     fitted(pl, compiled, module, loader(features=3), max_epochs=1)
-    assert verdicts(compiled) == verdicts(plain) == [(2, "dead_layer")]
+    assert verdicts(compiled) == verdicts(plain) == [(7, "dead_layer")]
 
 
 def test_random_backend(pl: ModuleType, investigated: list[Any]) -> None:
@@ -572,26 +566,23 @@ def test_random_backend(pl: ModuleType, investigated: list[Any]) -> None:
     backend = TrajectoryBackend(NoiseModel(0.02, 0.02), 20, generator(3))
     fitted(pl, eager(), simple(pl, circuit_layer(backend=backend), lr=0.0))
     assert len(investigated) >= 1
-    assert all(e.entanglement is not None and e.noiseless is not None and e.drift < 5 for _, e in investigated)
+    layers = [layer for _, e in investigated for layer in e.layers]
+    assert all(layer.entanglement is not None and layer.noiseless is not None for layer in layers)
+    assert all(e.drift is None or e.drift < 5 for _, e in investigated)
 
 
-def test_of_several_layers_the_weakest_is_probed(pl: ModuleType, investigated: list[Any]) -> None:
-    """Oracle: by construction: the output of one counts a hundred times less."""
-    module = simple(pl, lr=0.0, q1=circuit_layer(), q10=circuit_layer())
-    module.loss = lambda b: (module.core(b[0]) + 1.1 * module.q1(b[0]) + 0.01 * module.q10(b[0]) - b[1]).square().mean()
-    fitted(pl, eager(), module, max_epochs=1)
-    assert investigated
-    assert all(layer is module.q10 for layer, _ in investigated)
-
-
-def test_weakest() -> None:
-    """Oracle: by hand; names that begin alike are told apart, and what is not measured does not count."""
-    row = LayerSummary("q1/layer0", "quantum", "microbatch", 4, 8, 5.0, 0.05, 1e-4, 0.1, 0.9, 1e-6)
-    other = replace(row, name="q10/layer0", signal=0.01)
-    assert weakest(["q1", "q10"], [row, other]) == "q10"
-    assert weakest(["q1", "q10"], [replace(row, signal=0.001), other]) == "q1"
-    assert weakest(["q1", "q10"], [replace(row, signal=math.nan), other]) == "q10"
-    assert weakest(["q1", "q10"], []) == "q1"
+def test_of_two_layers_only_the_stuck_one_is_named(pl: ModuleType) -> None:
+    """One learns; the other is a deep circuit with a global observable. Oracle: by construction."""
+    deep = QuantumLayer(
+        angle_encoding(7) + hardware_efficient(7, 8), global_z(7), init="uniform", generator=generator(2)
+    )
+    module = simple(pl, lr=0.05, deep=deep)
+    module.loss = lambda b: (module.core(b[0][:, :2]) + module.deep(b[0]) - b[1]).square().mean()
+    detector = eager(window=16, samples=16)
+    fitted(pl, detector, module, loader(features=7), max_epochs=12)
+    named = [event for event in detector.events if event.data["verdict"] == "barren_plateau"]
+    assert named
+    assert all(name.startswith("deep/") for event in named for name in event.data["layers"])
 
 
 def test_without_weights(pl: ModuleType) -> None:
@@ -619,67 +610,16 @@ def test_target(pl: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patience": 0}, "patience is at least 1, got 0"),
-        ({"window": 1}, "window is at least 2, got 1"),
-        ({"cooldown": 0}, "cooldown is at least 1, got 0"),
-        ({"samples": 1}, "samples is at least 2, got 1"),
+        ({"patience": 0}, "patience is a whole number of at least 1, got 0"),
+        ({"window": 1}, "window is a whole number of at least 8, got 1"),
+        ({"cooldown": 0}, "cooldown is a whole number of at least 1, got 0"),
+        ({"samples": 1}, "samples is a whole number of at least 2, got 1"),
     ],
 )
 def test_bad_options(options: dict[str, int], message: str) -> None:
     """Oracle: the messages."""
     with pytest.raises(InputError, match=message):
         PlateauDetector(**options)  # type: ignore[arg-type]
-
-
-# ---- the ten verdicts
-
-
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    """The benchmark's runs, whose label follows from their construction."""
-    spec = importlib.util.spec_from_file_location("plateaubench", BENCHMARKS / "plateaubench.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "plateaubench", module)  # where its dataclasses look for names
-        spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize(
-    ("label", "seed", "adam"),
-    [
-        (Verdict.HEALTHY, 100, False),
-        (Verdict.BARREN_PLATEAU, 100, False),
-        (Verdict.SHOT_LIMITED, 102, False),
-        (Verdict.NOISE_INDUCED, 100, False),
-        (Verdict.LOCAL_MINIMUM, 101, False),
-        (Verdict.CONVERGED, 100, False),
-        (Verdict.OSCILLATING, 101, True),
-        (Verdict.DRIFTING, 101, False),
-        (Verdict.DEAD_LAYER, 102, False),
-        (Verdict.DIVERGING, 100, False),
-    ],
-)
-def test_each_verdict_in_a_run_that_shows_it(
-    pl: ModuleType, bench: ModuleType, label: Verdict, seed: int, adam: bool
-) -> None:
-    """The first verdict other than healthy within 100 steps. Oracle: how the run was constructed."""
-    run = bench.SCENARIOS[label](seed, adam)
-    detector = PlateauDetector(GradientSNRMonitor(every_n_steps=4), window=8, target=run.target)
-
-    class Stop(pl.Callback):
-        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            trainer.should_stop = any(verdict != "healthy" for _, verdict in verdicts(detector))
-
-    torch.manual_seed(seed)
-    data = DataLoader(TensorDataset(run.x, run.y), run.batch_size, shuffle=True, generator=generator(seed))
-    trainer_of(pl, [detector, Stop()], max_epochs=None, max_steps=100).fit(bench.Trained(run), data)
-    assert detector.diagnosis is not None
-    assert detector.diagnosis.verdict is label, str(detector.diagnosis)
-    assert 0.5 <= detector.diagnosis.confidence <= 1
-    assert detector.diagnosis.advice
 
 
 # ---- two processes
@@ -714,12 +654,12 @@ class Save(L.Callback):
         self.detector = detector
     def on_train_end(self, trainer, module):
         d = self.detector
-        found = [(e.step, e.message) for e in d.events], d.watch.state_dict(), d.state_dict()["scale"], trainer.log_dir
+        found = [(e.step, e.message) for e in d.events], d.watch.state_dict(), d.state_dict()["known"], trainer.log_dir
         torch.save(found, f"{sys.argv[1]}/rank{trainer.global_rank}.pt")
 
 torch.set_num_threads(1)
 x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
-model, detector = Model(), PlateauDetector(GradientSNRMonitor(1, 2), patience=1, window=2, cooldown=1, samples=2)
+model, detector = Model(), PlateauDetector(GradientSNRMonitor(1, 2), patience=1, window=8, cooldown=1, samples=2)
 model.data = TensorDataset(x, x.sum(1, keepdim=True))
 L.Trainer(max_epochs=2, accelerator="cpu", devices=2, strategy="ddp_fork", logger=CSVLogger(sys.argv[1]),
     use_distributed_sampler=False, callbacks=[detector, Save(detector)], log_every_n_steps=1,
@@ -736,6 +676,6 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     one, other = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
     assert one == other
     (events, _, _, folder) = one
-    assert [step for step, _ in events] == [2]
-    assert events[0][1].startswith("core/dead: dead layer")
+    assert [step for step, _ in events] == [7]
+    assert events[0][1].startswith("Dead layer in core/dead")
     assert len(Path(folder, "torchbp_events.jsonl").read_text().splitlines()) == 1

@@ -95,7 +95,7 @@ def test_dry_run_changes_nothing():
     """With real measurements and verdicts. Oracle: the fit without it, bit for bit; it says what it would do."""
     runs = []
     for dry in (True, False):
-        detector = PlateauDetector(GradientSNRMonitor(1, 2), patience=1, window=2, cooldown=2, samples=4)
+        detector = PlateauDetector(GradientSNRMonitor(1, 2), patience=1, window=8, cooldown=1, samples=4)
         watch = PlateauGuard(detector, ladder(), dry_run=True)
         model = Model(lr=1e-6)
         trainer = fit(model, [watch] if dry else [])

@@ -10,7 +10,7 @@ import torch
 from test_plateau_detector import eager, loader, simple, trainer_of
 
 from torchbp.callbacks.remedy import Remedy
-from torchbp.diagnosis.plateau import ADVICE, Diagnosis, Verdict
+from torchbp.diagnosis.verdicts import ADVICE, Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
 
 

@@ -29,7 +29,7 @@ class Steady(Model):  # batches by the step, whatever the loader does after a re
 
 def guard():
     if kind == "real":
-        detector = PlateauDetector(GradientSNRMonitor(1, 2), patience=1, window=2, cooldown=2, samples=4)
+        detector = PlateauDetector(GradientSNRMonitor(1, 2), patience=1, window=8, cooldown=1, samples=4)
     else:
         detector = Scripted(dict.fromkeys(range(60), kind), every_n_steps=1)
     ladder = [

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from torchbp import QuantumLayer
 from torchbp.callbacks import PlateauDetector, ShotLedger
 from torchbp.circuits import angle_encoding, hardware_efficient
-from torchbp.diagnosis.plateau import Diagnosis, Verdict
+from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import BudgetExceededError, InputError
 from torchbp.hardware import Backoff, Budget, JobRunner, Ledger, Price, QiskitBackend
 from torchbp.hardware.jobs.rehearsal import RehearsalService

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from torchbp import Circuit, PauliSum, QuantumLayer, weight
 from torchbp.backends.noise import NoiseModel
-from torchbp.circuits import angle_encoding, hardware_efficient, tfim
-from torchbp.diagnosis.probing import curvature, loss_landscape, passage, shot_signal
+from torchbp.circuits import angle_encoding, hardware_efficient
+from torchbp.diagnosis.probing import loss_landscape, passage, shot_signal
 from torchbp.errors import InputError
 from torchbp.gradients.shot_noise import shot_noise
 
@@ -161,44 +161,6 @@ def test_loss_landscape_of_one_rotation() -> None:
     assert found.here == pytest.approx(0.0, abs=1e-6)
 
 
-def test_curvature_is_the_second_derivative() -> None:
-    """Oracle: autograd twice, for a loss linear in the outputs and rotations of unit gap."""
-    circuit = hardware_efficient(3, 2, rotations=("ry",))
-    layer = QuantumLayer(circuit, tfim(3), backend="torchquantum", init="uniform", generator=generator())
-    found = curvature(layer, lambda: layer().sum(), max_weights=100)
-    hessian = torch.autograd.functional.hessian(
-        lambda w: layer.backend.expectations(circuit, layer.observables, w.new_empty(1, 0), w).sum(),
-        layer.weights.detach(),
-    )
-    diagonal = hessian.diagonal()
-    assert float(diagonal.abs().min()) > 1e-3
-    assert found.probed == circuit.n_weights
-    assert found.share_positive == float((diagonal > 0).double().mean())
-    middle = diagonal.sort().values[(len(diagonal) - 1) // 2]
-    assert found.median == pytest.approx(float(middle), abs=1e-5)
-
-
-@pytest.mark.parametrize("angle", [0.0, 0.4, 2.0, math.pi])
-def test_curvature_of_one_rotation(angle: float) -> None:
-    """Oracle: the second derivative of cos is -cos; of 1 - cos at a minimum, positive."""
-    layer = QuantumLayer(Circuit(1).append("rx", 0, weight()), init=torch.tensor([angle])).double()
-    assert curvature(layer, lambda: layer().sum()).median == pytest.approx(-math.cos(angle), abs=1e-6)
-    assert curvature(layer, lambda: 1 - layer().sum()).share_positive == float(math.cos(angle) > 0)
-
-
-def test_curvature_takes_a_random_choice_of_weights() -> None:
-    """Oracle: a loss whose curvature is the index of its weight: 4 of 6, by the generator's permutation."""
-    circuit = Circuit(6)
-    for wire in range(6):
-        circuit.append("rx", wire, weight())
-    layer = QuantumLayer(circuit, init=torch.zeros(6)).double()
-    factors = -torch.arange(1.0, 7.0, dtype=torch.float64)
-    found = curvature(layer, lambda: (layer() * factors).sum(), max_weights=4, generator=generator(9))
-    chosen = (torch.randperm(6, generator=generator(9))[:4] + 1).sort().values
-    assert found.probed == 4
-    assert found.median == pytest.approx(float(chosen[1]))
-
-
 def test_shot_signal_of_a_whole_batch() -> None:
     """Oracle: `shot_noise`: the middle SNR (the lower of two), and the shots at which it would be 3."""
     layer = quantum()
@@ -239,7 +201,7 @@ def test_shot_signal_has_the_noise_model() -> None:
     assert found.snr < 0.9 * wanted.snr
 
 
-@pytest.mark.parametrize("probe", [loss_landscape, curvature])
+@pytest.mark.parametrize("probe", [loss_landscape])
 def test_weights_are_put_back(probe: Callable[..., object]) -> None:
     """Oracle: weights bit for bit, shots and gradients before; after an error in the loss too."""
     layer = quantum(shots=7)

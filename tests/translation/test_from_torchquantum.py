@@ -19,7 +19,7 @@ from torchbp._torchquantum import tq, tqf
 from torchbp.backends.noise import NoiseModel
 from torchbp.circuits import PauliSum, local_z
 from torchbp.diagnosis.drift import Reference
-from torchbp.diagnosis.probing import curvature, loss_landscape
+from torchbp.diagnosis.probing import loss_landscape
 from torchbp.errors import CircuitError, InputError
 from torchbp.gradients.groups import find_groups
 
@@ -339,7 +339,7 @@ def test_other_weights_for_a_while() -> None:
 
 
 def test_probing_a_shared_layer() -> None:
-    """Landscape, curvature and drift are those of a plain layer with the same circuit and weights."""
+    """Landscape and drift are those of a plain layer with the same circuit and weights."""
     module, x = example_module()
     layer = QuantumLayer.from_torchquantum(module, example=x)
     plain = QuantumLayer(layer.circuit, layer.observables, init=layer.weights.detach())
@@ -349,7 +349,6 @@ def test_probing_a_shared_layer() -> None:
         found.append(
             (
                 loss_landscape(each, lambda each=each: each(x).square().sum(), samples=4, generator=source),
-                curvature(each, lambda each=each: each(x).square().sum(), generator=source),
                 Reference.of(each).shift(each),
             )
         )

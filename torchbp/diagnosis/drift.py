@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from torchbp.backends import BACKENDS
 from torchbp.layer import QuantumLayer
+
+
+def can_drift(layer: QuantumLayer) -> bool:
+    """Whether a layer runs on something that may answer otherwise tomorrow: all but the simulators in `BACKENDS`."""
+    return type(layer.backend) not in BACKENDS.values()
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,113 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from scipy.special import stdtr
-
 from torchbp.diagnosis.concentration import Concentration
+from torchbp.diagnosis.trend import LossTrend
 from torchbp.gradients.stats import LayerSummary
 
 
 @dataclass(frozen=True)
-class LossTrend:
-    """The loss over a window of steps, and since the start.
-
-    Attributes:
-        start: the first value of the run: a loss can explode in one step.
-        now: mean of the last quarter of the window.
-        slope: least-squares change over the whole window.
-        p_falling: p-value of "the loss does not fall", from the slope's t-statistic with the number of independent
-            values reduced by the residuals' autocorrelation.
-        noise: standard deviation around the line.
-        alternation: lag-1 autocorrelation of the residuals: near -1 for a zigzag, 0 for noise, near 1 for a curve.
-        half_change, half_p_falling: the same over the latter half of the run, or the window if that is longer.
-        finite: whether every value is.
-    """
-
-    start: float
-    now: float
-    slope: float
-    p_falling: float
-    noise: float
-    alternation: float
-    half_change: float
-    half_p_falling: float
-    finite: bool
-
-    @classmethod
-    def of(cls, losses: Sequence[float], window: int, start: float | None = None) -> LossTrend:
-        """The trend of the last `window` of these losses; at least four are needed for a slope.
-
-        Args:
-            losses: of the latest steps, in their order.
-            window: how many of them to judge by.
-            start: the first loss of the run, where that is not among them.
-        """
-        values = np.asarray(losses, dtype=float)
-        recent = values[-window:]
-        quarter = max(1, len(recent) // 4)
-        first, now = float(values[0]) if start is None else start, float(recent[-quarter:].mean())
-        if not np.isfinite(values).all() or len(recent) < 4:
-            finite = bool(np.isfinite(recent).all())
-            return cls(first, now, math.nan, 1.0, math.nan, 0.0, math.nan, 1.0, finite)
-        line, half = _Line.through(recent), _Line.through(values[-max(window, len(values) // 2) :])
-        return cls(
-            first,
-            now,
-            line.change,
-            line.p_falling,
-            line.noise,
-            line.alternation,
-            half.change,
-            half.p_falling,
-            True,
-        )
-
-
-@dataclass(frozen=True)
-class _Line:
-    """A least-squares line through equally spaced values: its change from end to end, and the residuals."""
-
-    change: float
-    p_falling: float
-    noise: float
-    alternation: float
-
-    @classmethod
-    def through(cls, values: np.ndarray) -> _Line:
-        x = np.arange(len(values)) / (len(values) - 1) - 0.5
-        change = float(x @ values / (x @ x))
-        residuals = values - values.mean() - change * x
-        power = float(residuals @ residuals)
-        alternation = float(residuals[1:] @ residuals[:-1] / power) if power > 0 else 0.0
-        noise = math.sqrt(power / (len(values) - 2))
-        repeated = max(alternation, 0.0)  # correlated residuals are fewer than they seem
-        independent = max(3.0, len(values) * (1 - repeated) / (1 + repeated))
-        error = noise * math.sqrt(len(values) / independent / float(x @ x))
-        p_falling = float(stdtr(independent - 2, change / error)) if error > 0 else float(change >= 0)
-        return cls(change, p_falling, noise, alternation)
-
-
-@dataclass(frozen=True)
 class LossLandscape:
-    """The loss on one batch at random quantum weights: its mean, spread and the share of points better than here."""
+    """The loss on one batch at random weights of a layer: its mean, spread and the share of points better than here."""
 
     here: float
     mean: float
     std: float
     share_better: float
-
-
-@dataclass(frozen=True)
-class Curvature:
-    """Second derivatives of the loss along single weights: how many were probed, and the share that is positive."""
-
-    probed: int
-    share_positive: float
-    median: float
 
 
 @dataclass(frozen=True)
@@ -128,45 +37,141 @@ class ShotSignal:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All that a verdict may rest on; None is "not gathered", and the verdict is then the less certain.
+class Gain:
+    """How much lower the loss is at other weights, on batches that had no part in finding them.
 
     Attributes:
-        step: training steps so far.
-        layers: the layers' gradients, pooled over the window.
-        loss: its trend.
-        scale: what the loss could change by: sum_m |dL/dy_m| times the bound of output y_m, mean over the batch. The
-            largest that was measured: it does not shrink with the loss.
-        sign_flips: share of resolved gradients whose sign changed from one measurement to the next.
-        concentration: of the quantum layer's output, as it runs (with its noise).
-        noiseless: the same without the noise model, where there is one.
-        entanglement: subsystem Rényi-2 entropy over the Page value.
-        landscape: the loss at random points.
-        curvature: of the loss.
-        shots: exact against finite-shot gradient, where the layer has finite shots.
-        dead: layers whose gradient is exactly zero, with the reason if it is known.
-        target: loss at which the task counts as solved.
-        baseline: the layers' gradients against comparable runs, in standard deviations of the logarithm.
-        drift: shift of a fixed reference circuit since the start, in standard errors.
+        mean: of the paired differences over parts of the batches; negative where it is higher there.
+        error: their standard error; 0 where all parts agree, as for a loss without data.
+        count: parts compared.
     """
 
-    step: int
-    layers: tuple[LayerSummary, ...]
-    loss: LossTrend
-    scale: float
-    sign_flips: float | None = None
+    mean: float
+    error: float
+    count: int
+
+    def exceeds(self, line: float, errors: float = 3.0) -> bool:
+        """Whether it is above a line by so many standard errors."""
+        return self.mean - errors * self.error > line
+
+    def stays_below(self, line: float, errors: float = 2.0) -> bool:
+        """Whether it is below a line by so many standard errors; False where it is not a number."""
+        return self.mean + errors * self.error < line
+
+
+@dataclass(frozen=True)
+class Descent:
+    """What going down from here brings: with exact expectation values, all trained weights, on held batches.
+
+    Attributes:
+        gain: of the best point on the way.
+        overshoot: loss at the end of one step of the optimizer's own length along the quantum gradient, above the
+            present one; NaN where no step was seen.
+        shorter: the same for the best of shorter steps: negative where one of them leads down.
+        evaluations: of the loss and its gradient.
+    """
+
+    gain: Gain
+    overshoot: float = math.nan
+    shorter: float = math.nan
+    evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """The same descent from other weights of the quantum layers: how much lower than here it ends, at the best."""
+
+    starts: int
+    gain: Gain
+
+
+@dataclass(frozen=True)
+class LayerEvidence:
+    """What is known about one quantum module.
+
+    Attributes:
+        path: of the module in its model.
+        names: of its circuit layers.
+        untrained: why it is not trained; empty if it is.
+        n_shots: for each circuit now; None for exact values.
+        noisy: whether it has a noise model, which can be left out.
+        dead: names of circuit layers that can't change the loss, by structure or as measured.
+        matters: whether the loss changes at all with its weights; None: not looked at.
+        share: of the loss's fall in the window, what the steps of its weights brought to first order.
+        concentration: of its output, as it runs (with its noise).
+        noiseless: the same without the noise model, where there is one.
+        entanglement: subsystem Rényi-2 entropy over the Page value.
+        landscape: the loss at random weights of the module.
+        shots: exact against finite-shot gradient, where it has finite shots.
+    """
+
+    path: str
+    names: tuple[str, ...]
+    untrained: str = ""
+    n_shots: int | None = None
+    noisy: bool = False
+    dead: tuple[str, ...] = ()
+    matters: bool | None = None
+    share: float | None = None
     concentration: Concentration | None = None
     noiseless: Concentration | None = None
     entanglement: float | None = None
     landscape: LossLandscape | None = None
-    curvature: Curvature | None = None
     shots: ShotSignal | None = None
-    dead: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a verdict may rest on; None is "not gathered".
+
+    Attributes:
+        step: training steps so far.
+        loss: its trend.
+        layers: what is known of each quantum module.
+        span: what there is to gain or lose: the largest of the fall so far and, over the quantum modules, of the
+            distance to the mean loss at random weights and twice its spread. NaN before it was measured.
+        scale: what the loss could change by to first order, see `Passage.scale`.
+        horizon: steps ahead that progress is projected over: as many as the run has had, or has left if that is more.
+        stalled: how many looks in a row saw no progress.
+        patience: how many of them make a doubt.
+        measured: the layers' gradients at the last measurement.
+        descent, elsewhere: what going down from here, and from other weights, brings.
+        noiseless: what going down from here would bring without the noise models.
+        target: loss at which the task counts as solved.
+        baseline: the layers' gradients against comparable runs, in standard deviations of the logarithm.
+        drift: shift of a fixed reference circuit since the start, in standard errors.
+        missing: why no experiment can be made; empty if they can.
+    """
+
+    step: int
+    loss: LossTrend
+    layers: tuple[LayerEvidence, ...] = ()
+    span: float = math.nan
+    scale: float = math.nan
+    horizon: int = 1
+    stalled: int = 0
+    patience: int = 1
+    measured: tuple[LayerSummary, ...] = ()
+    descent: Descent | None = None
+    elsewhere: Elsewhere | None = None
+    noiseless: Gain | None = None
     target: float | None = None
     drift: float | None = None
     baseline: Mapping[str, float] = field(default_factory=dict)
+    missing: str = ""
 
     @property
-    def quantum(self) -> tuple[LayerSummary, ...]:
-        """The quantum layers only: a large classical head must never hide a quantum plateau."""
-        return tuple(layer for layer in self.layers if layer.kind == "quantum")
+    def whole(self) -> float:
+        """The unit of what matters: what there is to gain, and on a plateau, where random weights show nothing of that,
+        a tenth of what the outputs could change the loss by."""
+        return self.span if math.isnan(self.scale) else max(self.span, self.scale / 10)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether progress has been missing for long enough to look into it."""
+        return self.stalled >= self.patience
+
+    @property
+    def trained(self) -> tuple[LayerEvidence, ...]:
+        """The quantum modules that are trained at all."""
+        return tuple(layer for layer in self.layers if not layer.untrained)

@@ -75,6 +75,6 @@ def dead_layers(path: str, layer: QuantumLayer, measured: Sequence[LayerSummary]
     dead = {names.get(n, f"{path}/{n}") for n, weights in layer.weight_groups.items() if cut_off.issuperset(weights)}
     sizes = {m.name: m.variance + m.signal for m in own if m.n_samples > 1}
     largest = max(sizes.values(), default=0.0)
-    if layer.shots is None:
+    if layer.shots is None and largest > 0:
         dead |= {name for name, size in sizes.items() if size <= _ROUNDING**2 * largest}
-    return tuple(sorted(dead)) if largest > 0 else ()
+    return tuple(sorted(dead)) if len(dead) < len(layer.weight_groups) else ()

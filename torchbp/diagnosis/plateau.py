@@ -1,339 +1,364 @@
 """From evidence to verdict: why a hybrid network does not learn, or that it does. Pure functions.
 
-`diagnose` asks one rule after another and takes the first that applies. Each rule names the numbers it used. A low
-SNR alone decides nothing: a converged model has one too, and on a noiseless simulator a plateau has none.
+`diagnose` asks what would make the run better, one question after another, cheap ones first. Its answer is a verdict,
+or the experiment whose outcome the next question needs, or None as long as there is no reason to ask. A low SNR alone
+decides nothing: a converged model has one too, and on a noiseless simulator a plateau has none.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from torchbp.diagnosis.concentration import Concentration
-from torchbp.diagnosis.evidence import Evidence, ShotSignal
-from torchbp.gradients.stats import RESOLVED
+from torchbp.diagnosis.confidence import confidence
+from torchbp.diagnosis.evidence import Evidence, LayerEvidence, ShotSignal
+from torchbp.diagnosis.verdicts import ADVICE, Diagnosis, Finding, Verdict
 
 
-class Verdict(str, Enum):
-    """What a run suffers from, if anything."""
+class Experiment(str, Enum):
+    """What can be tried on held batches, leaving no trace."""
 
-    HEALTHY = "healthy"
-    BARREN_PLATEAU = "barren_plateau"
-    SHOT_LIMITED = "shot_limited"
-    NOISE_INDUCED = "noise_induced"
-    LOCAL_MINIMUM = "local_minimum"
-    CONVERGED = "converged"
-    OSCILLATING = "oscillating"
-    DRIFTING = "drifting"
-    DEAD_LAYER = "dead_layer"
-    DIVERGING = "diverging"
-
-
-ADVICE = {
-    Verdict.HEALTHY: "Nothing to do.",
-    Verdict.BARREN_PLATEAU: (
-        "Start elsewhere (initializers gaussian, identity_blocks), grow the circuit layer by layer, measure a local "
-        "instead of a global observable, or take fewer layers. Gradient-free optimizers don't escape a barren "
-        "plateau: loss differences vanish with the gradients (Arrasmith 2021)."
-    ),
-    Verdict.SHOT_LIMITED: "Take more shots, or observables that share measurement settings.",
-    Verdict.NOISE_INDUCED: (
-        "Take fewer layers, or mitigate the noise. Another initialization doesn't help: the plateau is the noise's, "
-        "and deepens with the circuit (Wang 2021)."
-    ),
-    Verdict.LOCAL_MINIMUM: "Restart from other weights, or perturb these: gradients elsewhere are large.",
-    Verdict.CONVERGED: "Stop: there is nothing left to gain.",
-    Verdict.OSCILLATING: "Lower the learning rate.",
-    Verdict.DRIFTING: "Recalibrate, and measure the baseline anew before judging any gradient.",
-    Verdict.DEAD_LAYER: "Take these weights out, measure a wire they reach, or connect them to one that is measured.",
-    Verdict.DIVERGING: "Stop, go back to the last good weights, and lower the learning rate.",
-}
+    SURVEY = "survey"
+    """Outputs near and far, and the loss at random weights of each quantum module."""
+    SHOTS = "shots"
+    """The exact gradient against what the present shots show of it."""
+    DESCEND = "descend"
+    """Go down from here; take a step as long as the optimizer's, and shorter ones."""
+    NOISELESS = "noiseless"
+    """Go down from here without the noise model."""
+    ELSEWHERE = "elsewhere"
+    """Go down from other weights of the quantum modules."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where the rules draw their lines.
+    """Where the questions draw their lines; all are shares or multiples, none has a unit.
 
     Attributes:
+        material: share of what there is to gain (`Evidence.span`) from which a change of the loss matters.
+        falling: p-value below which the loss counts as falling.
         concentrated: output variance, in units of the observable's scale, at and below which it counts as
             concentrated: a standard deviation of a tenth of what independent terms would have. Random deep circuits
             (2-designs) get there from 7 wires on.
-        material: change of the loss over the window, in units of the loss's scale, from which it counts as progress.
-        falling: p-value below which the loss counts as falling.
-        recovering: the same once something is found wrong: of a hundred windows on a plateau one falls by chance.
-        drift: standard errors by which a reference circuit may shift.
-        flips: share of resolved gradients whose sign flips between measurements from which a run oscillates.
-        swing: standard deviation of the loss around its trend, in units of its scale, below which flips do no harm.
         gorge: standard deviations of the loss over random weights by which the present loss may differ from their
             mean; beyond that the run is off the plateau, however flat the rest of the landscape.
         edge: the same in units of the loss's scale, where no gradient can be followed at the shots there are: who has
             come down by less is still on the plateau.
+        share: of the loss's fall, below which a concentrated layer has no part in it.
+        left: share of the way down that noise must leave, or it is the noise that keeps the run from it.
         snr: below this a finite-shot gradient can't be followed.
-        explosion: rise of the loss since the start, in units of its scale or of what it was, whichever is larger.
+        drift: standard errors by which a reference circuit may shift.
+        explosion: rise of the loss since the start, in units of its scale or of what there is to gain.
     """
 
-    concentrated: float = 0.01
-    material: float = 0.01
+    material: float = 0.02
     falling: float = 0.01
-    recovering: float = 0.001
-    drift: float = 5.0
-    flips: float = 0.3
-    swing: float = 0.05
+    concentrated: float = 0.01
     gorge: float = 5.0
     edge: float = 0.2
+    share: float = 0.05
+    left: float = 0.2
     snr: float = 1.0
+    drift: float = 5.0
     explosion: float = 3.0
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """A verdict, how sure it is, what it rests on, and what to do.
-
-    Attributes:
-        verdict: one of ten.
-        confidence: 0.5 to 1: how clearly the numbers lie on this side of the rule's lines. It is no probability.
-        evidence: one phrase for each number used.
-        advice: what to do.
-        layers: the layers concerned; empty for the whole model.
-        shots_to_resolve: shots for each circuit at which the gradient's SNR would be 3; None where that was not
-            measured, or no number would do.
-    """
-
-    verdict: Verdict
-    confidence: float
-    evidence: tuple[str, ...]
-    advice: str
-    layers: tuple[str, ...] = ()
-    shots_to_resolve: float | None = None
-
-    def shots_for(self, snr: float) -> float:
-        """Shots for each circuit at which the gradient's SNR would be this; NaN where that is not known."""
-        return math.nan if self.shots_to_resolve is None else self.shots_to_resolve * (snr / RESOLVED) ** 2
-
-    def __str__(self) -> str:
-        where = f"{', '.join(self.layers)}: " if self.layers else ""
-        name = self.verdict.value.replace("_", " ")
-        return f"{where}{name} (confidence {self.confidence:.2f}). {'; '.join(self.evidence)}. {self.advice}"
+Answer = Diagnosis | Experiment | None
+Question = Callable[[Evidence, Thresholds], Answer]
 
 
-Rule = Callable[[Evidence, Thresholds], Diagnosis | None]
-
-
-def diagnose(evidence: Evidence, thresholds: Thresholds | None = None) -> Diagnosis:
-    """The verdict on a run.
-
-    What can't be decided for lack of evidence counts as healthy with a confidence of 0.5: no remedy is better than
-    the wrong one.
-    """
+def diagnose(evidence: Evidence, thresholds: Thresholds | None = None) -> Answer:
+    """The verdict on a run, or the experiment that is needed for one, or None while there is nothing to ask."""
     limits = thresholds or Thresholds()
-    for rule in RULES:
-        found = rule(evidence, limits)
-        if found is not None:
-            needed = math.inf if evidence.shots is None else evidence.shots.shots_to_resolve
-            return replace(found, shots_to_resolve=needed if math.isfinite(needed) else None)
-    return _verdict(Verdict.HEALTHY, 0.5, ["the evidence gathered shows no cause for concern"])
+    for question in (*AT_EVERY_LOOK, *(IN_DOUBT if evidence.doubtful else ())):
+        answer = question(evidence, limits)
+        if isinstance(answer, Diagnosis):
+            return _complete(answer, evidence)
+        if answer is not None:
+            return _undecided(evidence, evidence.missing) if evidence.missing else answer
+    return _structural(evidence)
 
 
-def improves(e: Evidence, t: Thresholds) -> bool:
-    """Falling beyond doubt, and by enough to matter: without noise the slowest crawl is beyond doubt."""
-    return e.loss.p_falling < t.falling and -e.loss.slope > t.material * e.scale
+def progresses(e: Evidence, t: Thresholds) -> bool:
+    """Falling beyond doubt, and fast enough to matter: without noise the slowest crawl is beyond doubt."""
+    ahead = e.loss.rate * e.horizon
+    return e.loss.p_falling < t.falling and not ahead <= t.material * e.whole  # which may not be known yet
 
 
-def _diverging(e: Evidence, t: Thresholds) -> Diagnosis | None:
+def _diverging(e: Evidence, t: Thresholds) -> Answer:
     if not e.loss.finite:
-        return _verdict(Verdict.DIVERGING, 1.0, ["the loss is NaN or infinite"])
-    rise = (e.loss.now - e.loss.start) / max(e.scale, abs(e.loss.start))
-    if not rise > t.explosion:
+        return _verdict(e, Verdict.DIVERGING, ["the loss is NaN or infinite"])
+    if not e.loss.now - e.loss.first > t.explosion * max(e.whole, e.loss.noise):  # which may not be known yet
         return None
-    text = f"the loss rose from {e.loss.start:.3g} to {e.loss.now:.3g}"
-    return _verdict(Verdict.DIVERGING, _sure(rise / t.explosion), [text])
+    return _verdict(e, Verdict.DIVERGING, [f"the loss rose from {e.loss.first:.3g} to {e.loss.now:.3g}"])
 
 
-def _drifting(e: Evidence, t: Thresholds) -> Diagnosis | None:
+def _untrained(e: Evidence, t: Thresholds) -> Answer:
+    if not e.layers or e.trained:
+        return None
+    return _verdict(e, Verdict.NOT_TRAINED, [layer.untrained for layer in e.layers[:1]], _names(e.layers))
+
+
+def _drifting(e: Evidence, t: Thresholds) -> Answer:
     if e.drift is None or not e.drift > t.drift:
         return None
-    text = f"a fixed reference circuit has shifted by {e.drift:.3g} standard errors"
-    return _verdict(Verdict.DRIFTING, _sure(e.drift / t.drift), [text])
+    return _verdict(e, Verdict.DRIFTING, [f"a fixed reference circuit has shifted by {e.drift:.3g} standard errors"])
 
 
-def _dead_layer(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    alive = [layer.name for layer in e.quantum if layer.name not in e.dead]
-    if not e.dead or not alive:
+def _ready(e: Evidence, t: Thresholds) -> Answer:
+    """What there is to gain is measured before anything is called small."""
+    return Experiment.SURVEY if math.isnan(e.span) else None
+
+
+def _progressing(e: Evidence, t: Thresholds) -> Answer:
+    if not progresses(e, t):
         return None
-    text = f"the gradient is exactly zero for every sample, while {len(alive)} other layers have one"
-    return _verdict(Verdict.DEAD_LAYER, 0.99, [text], layers=e.dead)
+    idle = [x for x in e.trained if x.share is not None and x.share < t.share]
+    if any(x.landscape is None for x in idle):
+        return Experiment.SURVEY
+    left_behind = [x for x in idle if _concentrates(x, e, t)]
+    if left_behind:
+        facts = ["the loss falls without it: " + _concentration_text(left_behind[0], t)]
+        facts.append(f"its steps brought {max(0.0, left_behind[0].share or 0.0):.0%} of the fall")
+        return _verdict(e, Verdict.BARREN_PLATEAU, facts, _names(left_behind))
+    return _fine(e, [_loss_text(e)])
 
 
-def _oscillating(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    swing = e.loss.noise / e.scale
-    if improves(e, t) or e.sign_flips is None or e.sign_flips < t.flips or not swing > t.swing:
+def _reached(e: Evidence, t: Thresholds) -> Answer:
+    if e.target is None or not e.loss.now <= e.target:
+        return None
+    return _verdict(e, Verdict.CONVERGED, [f"the loss, {e.loss.now:.4g}, has reached its target {e.target:.4g}"])
+
+
+def _surveyed(e: Evidence, t: Thresholds) -> Answer:
+    return Experiment.SURVEY if any(x.landscape is None for x in e.trained) else None
+
+
+def _compared(e: Evidence, t: Thresholds) -> Answer:
+    """What the shots show is known before anything is blamed on the circuit."""
+    return Experiment.SHOTS if any(x.n_shots is not None and x.shots is None for x in e.trained) else None
+
+
+def _cut_off(e: Evidence, t: Thresholds) -> Answer:
+    if not e.trained or any(x.matters is not False for x in e.trained):
+        return None
+    return _verdict(e, Verdict.DEAD_LAYER, ["the loss does not change with its weights at all"], _names(e.trained))
+
+
+def _concentrating(e: Evidence, t: Thresholds) -> Answer:
+    flat = [x for x in e.trained if _concentrates(x, e, t)]
+    if not flat:
+        return None
+    worst = flat[0]
+    facts = [_concentration_text(worst, t), _loss_text(e)]
+    if worst.shots is not None and worst.shots.snr < t.snr:
+        facts.append(_shots_text(worst.shots))
+    if worst.entanglement is not None:
+        facts.append(f"subsystem entropy is {worst.entanglement:.0%} of the Page value")
+    if worst.noiseless is not None and not _is_concentrated(worst.noiseless, t):
+        facts.append(f"without the noise it would vary by {worst.noiseless.far:.2g} and {worst.noiseless.near:.2g}")
+        return _verdict(e, Verdict.NOISE_INDUCED, facts, _names(flat))
+    return _verdict(e, Verdict.BARREN_PLATEAU, facts, _names(flat))
+
+
+def _descended(e: Evidence, t: Thresholds) -> Answer:
+    return Experiment.DESCEND if e.descent is None else None
+
+
+def _noise_induced(e: Evidence, t: Thresholds) -> Answer:
+    """The way down is there without the noise, and not with it: what is left of the landscape is the noise's."""
+    assert e.descent is not None
+    if not any(x.noisy for x in e.trained):
+        return None
+    if e.noiseless is None:
+        return Experiment.NOISELESS
+    line = t.material * max(e.whole, e.noiseless.mean)
+    if not e.noiseless.exceeds(line) or not e.descent.gain.mean < e.noiseless.mean * t.left:
+        return None
+    lost = f"{1 - max(0.0, e.descent.gain.mean) / e.noiseless.mean:.0%}"
+    facts = [f"going down would bring {e.noiseless.mean:.2g} without the noise, of which it takes {lost}"]
+    return _verdict(e, Verdict.NOISE_INDUCED, facts, _names([x for x in e.trained if x.noisy]))
+
+
+def _shot_limited(e: Evidence, t: Thresholds) -> Answer:
+    assert e.descent is not None
+    if not e.descent.gain.exceeds(t.material * e.whole):
+        return None
+    known = [x for x in e.trained if x.shots is not None and not math.isinf(x.shots.shots_to_resolve)]
+    hidden = [x for x in known if x.shots is not None and x.shots.snr < t.snr]
+    if not hidden:
+        return None
+    assert hidden[0].shots is not None
+    facts = [_shots_text(hidden[0].shots), _gain_text(e, "without shot noise")]
+    return _verdict(e, Verdict.SHOT_LIMITED, facts, _names(hidden))
+
+
+def _oscillating(e: Evidence, t: Thresholds) -> Answer:
+    assert e.descent is not None
+    d = e.descent
+    if not d.gain.exceeds(t.material * e.whole) or not (d.overshoot > 0 > d.shorter):
+        return None
+    if not e.loss.noise > t.material * e.whole / 2:
         return None
     facts = [
-        f"{e.sign_flips:.0%} of the resolved gradients flip sign between measurements",
-        f"the loss swings by {swing:.2g} of its scale from step to step",
-        _loss_text(e),
+        "a step as long as the optimizer's ends higher than it began, a shorter one lower",
+        f"the loss swings by {e.loss.noise / e.whole:.0%} of what there is to gain",
+        _gain_text(e, "with shorter steps"),
     ]
-    return _verdict(Verdict.OSCILLATING, _sure(min(e.sign_flips / t.flips, swing / t.swing)), facts)
+    return _verdict(e, Verdict.OSCILLATING, facts)
 
 
-def _improving(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    if not improves(e, t):
+def _slow(e: Evidence, t: Thresholds) -> Answer:
+    assert e.descent is not None
+    if not e.descent.gain.exceeds(t.material * e.whole):
         return None
-    return _verdict(Verdict.HEALTHY, _sure(-e.loss.slope / (t.material * e.scale)), [_loss_text(e), _snr_text(e)])
+    found = _fine(e, [_gain_text(e, "down from here"), _loss_text(e)])
+    advice = "The way down is there, but the loss hardly moves: raise the learning rate, or wait."
+    return replace(found, advice=advice) if found.verdict is Verdict.HEALTHY else found
 
 
-def _concentrating(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    if e.concentration is None or not _is_concentrated(e.concentration, t):
+def _unclear(e: Evidence, t: Thresholds) -> Answer:
+    assert e.descent is not None
+    gain, line = e.descent.gain, t.material * e.whole
+    if gain.stays_below(line):
         return None
-    if _is_off(e, t):
+    text = f"batches differ too much to tell a gain of {line:.2g} from none: {gain.count} parts left ± {gain.error:.2g}"
+    return _undecided(e, text)
+
+
+def _elsewhere(e: Evidence, t: Thresholds) -> Answer:
+    if e.elsewhere is None:
+        return Experiment.ELSEWHERE
+    line = t.material * e.whole
+    missed = e.target is not None and e.loss.now > e.target
+    if not e.elsewhere.gain.exceeds(line) and not missed:
         return None
-    c = e.concentration
+    lower = f"{e.elsewhere.gain.mean / e.whole:.0%} of what there is to gain"
     facts = [
-        f"the output varies by {c.far:.2g} of its scale over all weights and by {c.near:.2g} around these "
-        f"(2-design: {c.two_design:.2g}; trainable: above {t.concentrated:g})",
-        _loss_text(e),
-        _snr_text(e),
+        f"going down from {e.elsewhere.starts} other starts ends lower by up to {lower}",
+        _gain_text(e, "down from here"),
     ]
-    if e.shots is not None and e.shots.snr < t.snr:
-        facts.append(_shots_text(e.shots))
-    if e.entanglement is not None:
-        facts.append(f"subsystem entropy is {e.entanglement:.0%} of the Page value")
-    sure = _sure(t.concentrated / max(c.far, c.near, math.ulp(0.0)))
-    if e.noiseless is not None and not _is_concentrated(e.noiseless, t):
-        facts.append(f"without the noise it would vary by {e.noiseless.far:.2g} and {e.noiseless.near:.2g}")
-        return _verdict(Verdict.NOISE_INDUCED, sure, facts, layers=_names(e))
-    return _verdict(Verdict.BARREN_PLATEAU, sure, facts, layers=_names(e))
+    if not e.elsewhere.gain.exceeds(line):
+        facts[0] = f"the target {e.target:.4g} is not reached, and nothing leads further down from here"
+    return _verdict(e, Verdict.LOCAL_MINIMUM, facts)
 
 
-def _reached(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    if e.target is None or e.loss.now > e.target:
-        return None
-    return _verdict(Verdict.CONVERGED, 0.99, [f"the loss, {e.loss.now:.4g}, has reached its target {e.target:.4g}"])
-
-
-def _exhausted(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    gained = (e.loss.start - e.loss.now) / e.scale
-    if e.target is not None or not gained > max(2 * t.material, 3 * e.loss.noise / e.scale):
-        return None
-    if e.landscape is not None and e.landscape.share_better > 0.05:
-        return None
-    facts = [f"the loss has fallen by {gained:.2g} of its scale since the start and no further", _loss_text(e)]
-    if e.landscape is not None:
-        facts.append("random weights do no better")
-    sure = _sure(gained / (2 * t.material)) if e.landscape is not None else 0.6
-    found = _verdict(Verdict.CONVERGED, sure, facts)
-    if e.shots is None or not e.shots.snr < t.snr:
+def _converged(e: Evidence, t: Thresholds) -> Answer:
+    assert e.elsewhere is not None
+    facts = [
+        f"nothing leads further down, neither from here nor from {e.elsewhere.starts} other starts",
+        _gain_text(e, "down from here"),
+    ]
+    hidden = [x.shots for x in e.trained if x.shots is not None and x.shots.snr < t.snr]
+    found = _verdict(e, Verdict.CONVERGED, facts)
+    if not hidden:
         return found
-    advice = "Stop, or take more shots: this may be as far as these show the way."
-    return replace(found, evidence=(*found.evidence, _shots_text(e.shots)), advice=advice)
+    return replace(found, evidence=(*facts, _shots_text(hidden[0])))
 
 
-def _shot_limited(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    if e.shots is None or not e.shots.snr < t.snr or math.isinf(e.shots.shots_to_resolve):
-        return None
-    sure = _sure(t.snr / max(e.shots.snr, math.ulp(0.0)))
-    return _verdict(Verdict.SHOT_LIMITED, sure, [_shots_text(e.shots), _loss_text(e)], layers=_names(e))
+AT_EVERY_LOOK: tuple[Question, ...] = (_diverging, _untrained, _drifting, _ready, _progressing)
+"""What invalidates all else, first."""
 
-
-def _crawling(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    """No progress within the window, which may be short, but some over the latter half of the run."""
-    if not (e.loss.half_p_falling < t.falling and -e.loss.half_change > t.material * e.scale):
-        return None
-    change = e.loss.half_change / e.scale
-    facts = [f"over the latter half of the run the loss changed by {change:+.2g} of its scale", _loss_text(e)]
-    return _verdict(Verdict.HEALTHY, _sure(-change / t.material), facts)
-
-
-def _slow(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    """A gradient that can be followed and leads down, taken in small steps."""
-    resolved = [layer.snr for layer in e.quantum if not math.isnan(layer.snr)]
-    steep = [layer.signal for layer in e.quantum if not math.isnan(layer.signal)]
-    if not resolved or min(resolved) < RESOLVED or math.sqrt(max(steep)) < t.material * e.scale:
-        return None
-    facts = [_snr_text(e), _loss_text(e)]
-    advice = "The gradient is there, but the loss hardly moves: raise the learning rate."
-    return Diagnosis(Verdict.HEALTHY, 0.6, tuple(facts), advice)
-
-
-def _trapped(e: Evidence, t: Thresholds) -> Diagnosis | None:
-    if e.concentration is None and e.landscape is None:
-        return None
-    facts = [_loss_text(e), _snr_text(e)]
-    sure = 0.6
-    if e.concentration is not None:
-        c = e.concentration
-        facts.append(f"the output does vary, by {c.far:.2g} of its scale over all weights, {c.near:.2g} around these")
-        sure = _sure(max(c.far, c.near) / t.concentrated)
-    if e.curvature is not None:
-        facts.append(f"the curvature is positive along {e.curvature.share_positive:.0%} of the weights probed")
-    if e.landscape is not None:
-        facts.append(f"{e.landscape.share_better:.0%} of random weights do better")
-    return _verdict(Verdict.LOCAL_MINIMUM, sure, facts)
-
-
-RULES: tuple[Rule, ...] = (
-    _diverging,
-    _drifting,
-    _dead_layer,
-    _oscillating,
-    _improving,
-    _concentrating,
+IN_DOUBT: tuple[Question, ...] = (
     _reached,
-    _crawling,
-    _exhausted,
+    _surveyed,
+    _cut_off,
+    _compared,
+    _concentrating,
+    _descended,
+    _noise_induced,
     _shot_limited,
+    _oscillating,
     _slow,
-    _trapped,
+    _unclear,
+    _elsewhere,
+    _converged,
 )
-"""In the order they are asked: what invalidates all else first, what needs the most evidence last."""
+"""Asked once progress has been missing for a while, what costs the most evaluations last."""
 
 
-def _verdict(verdict: Verdict, confidence: float, evidence: list[str], layers: tuple[str, ...] = ()) -> Diagnosis:
-    return Diagnosis(verdict, confidence, tuple(evidence), ADVICE[verdict], layers)
+def _concentrates(x: LayerEvidence, e: Evidence, t: Thresholds) -> bool:
+    """Whether the module is on a plateau: its output concentrates, and the loss is where random weights have it."""
+    if x.concentration is None or not _is_concentrated(x.concentration, t):
+        return False
+    if x.landscape is None:
+        return True
+    distance = abs(x.landscape.here - x.landscape.mean)
+    stuck = x.shots is not None and x.shots.snr < t.snr and not math.isnan(e.scale)
+    return not distance > max(t.gorge * x.landscape.std, t.edge * e.scale if stuck else 0.0)
 
 
 def _is_concentrated(c: Concentration, t: Thresholds) -> bool:
     return c.far <= t.concentrated and c.near <= t.concentrated
 
 
-def _is_off(e: Evidence, t: Thresholds) -> bool:
-    """Whether the run has left the plateau, for a gorge in it."""
-    if e.landscape is None:
-        return False
-    distance = abs(e.landscape.here - e.landscape.mean)
-    stuck = e.shots is not None and e.shots.snr < t.snr
-    return distance > max(t.gorge * e.landscape.std, t.edge * e.scale if stuck else 0.0)
+def _structural(e: Evidence) -> Diagnosis | None:
+    """What is wrong whatever the loss does: layers that are dead."""
+    dead = [name for x in e.trained for name in x.dead]
+    if not dead:
+        return None
+    return _verdict(e, Verdict.DEAD_LAYER, ["its gradient is exactly zero for every sample, others have one"], dead)
 
 
-def _sure(ratio: float) -> float:
-    """Confidence from how many times a number is beyond its line: 0.5 on it, 0.8 at 4 times, 0.99 at 100 times."""
-    return min(0.99, ratio / (1 + ratio)) if math.isfinite(ratio) else 0.99
+def _fine(e: Evidence, facts: Sequence[str]) -> Diagnosis:
+    return _structural(e) or _verdict(e, Verdict.HEALTHY, facts)
+
+
+def _undecided(e: Evidence, why: str) -> Diagnosis:
+    return _structural(e) or _verdict(e, Verdict.UNDECIDED, [why])
+
+
+def _verdict(e: Evidence, verdict: Verdict, facts: Sequence[str], layers: Sequence[str] = ()) -> Diagnosis:
+    return Diagnosis(verdict, confidence(verdict, e), tuple(facts), ADVICE[verdict], tuple(layers))
+
+
+def _complete(found: Diagnosis, e: Evidence) -> Diagnosis:
+    """The diagnosis with what else was found, and with the shots that would resolve the gradient."""
+    others = [
+        Finding(Verdict.NOT_TRAINED, x.names, (x.untrained,))
+        for x in e.layers
+        if x.untrained and found.verdict is not Verdict.NOT_TRAINED
+    ]
+    dead = tuple(name for x in e.trained for name in x.dead)
+    if dead and found.verdict is not Verdict.DEAD_LAYER:
+        others.append(Finding(Verdict.DEAD_LAYER, dead, ("the gradient is exactly zero for every sample",)))
+    needed = [x.shots.shots_to_resolve for x in e.layers if x.shots is not None]
+    finite = [number for number in needed if math.isfinite(number)]
+    return replace(found, findings=tuple(others), shots_to_resolve=max(finite) if finite else None)
+
+
+def _names(layers: Sequence[LayerEvidence]) -> tuple[str, ...]:
+    return tuple(name for layer in layers for name in layer.names)
+
+
+def _concentration_text(x: LayerEvidence, t: Thresholds) -> str:
+    c = x.concentration
+    assert c is not None
+    return (
+        f"the output varies by {c.far:.2g} of its scale over all weights and by {c.near:.2g} around these "
+        f"(2-design: {c.two_design:.2g}; trainable: above {t.concentrated:g})"
+    )
 
 
 def _loss_text(e: Evidence) -> str:
-    if math.isnan(e.loss.slope):
+    if math.isnan(e.loss.change):
         return "there are too few losses for a trend"
-    return f"over the window the loss changed by {e.loss.slope / e.scale:+.2g} of its scale"
+    unit = e.whole if e.whole > 0 else 1.0
+    return f"over {e.loss.steps} steps the loss changed by {e.loss.change / unit:+.1%} of what there is to gain"
 
 
-def _snr_text(e: Evidence) -> str:
-    ratios = [layer.snr for layer in e.quantum if not math.isnan(layer.snr)]
-    if not ratios:
-        return "no gradient to measure an SNR of"
-    text = f"gradient SNR {min(ratios):.2g} to {max(ratios):.2g} (source {e.quantum[0].source})"
-    if e.baseline:
-        lowest = min(e.baseline, key=lambda name: e.baseline[name])
-        text += f", in {lowest} {e.baseline[lowest]:+.1f} standard deviations from comparable runs"
-    return text
+def _gain_text(e: Evidence, where: str) -> str:
+    assert e.descent is not None
+    gain = e.descent.gain
+    unit = e.whole if e.whole > 0 else 1.0
+    error = f" ± {gain.error / unit:.1%}" if gain.error else ""
+    return f"{gain.mean / unit:.1%}{error} of what there is to gain lies {where}"
 
 
 def _shots_text(shots: ShotSignal) -> str:
-    text = f"with {shots.shots} shots the gradient's SNR is {shots.snr:.2g}"
+    text = f"with {shots.shots} shot{'s' * (shots.shots > 1)} the gradient's SNR is {shots.snr:.2g}"
     needed = float(f"{shots.shots_to_resolve:.2g}")
     return text if math.isinf(needed) else f"{text}, and {needed:,.0f} would resolve it"
-
-
-def _names(e: Evidence) -> tuple[str, ...]:
-    return tuple(layer.name for layer in e.quantum)

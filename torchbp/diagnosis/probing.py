@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchbp.diagnosis.evidence import Curvature, LossLandscape, ShotSignal
+from torchbp.diagnosis.evidence import LossLandscape, ShotSignal
 from torchbp.errors import InputError
 from torchbp.gradients.shot_noise import ShotNoise, shot_noise
 from torchbp.gradients.stats import RESOLVED
@@ -86,31 +86,6 @@ def loss_landscape(
                 values.append(_value(loss))
     drawn = torch.tensor(values, dtype=torch.float64)
     return LossLandscape(here, float(drawn.mean()), float(drawn.std()), float((drawn < here).double().mean()))
-
-
-def curvature(
-    layer: QuantumLayer, loss: Loss, *, max_weights: int = 16, generator: torch.Generator | None = None
-) -> Curvature:
-    """h_i = (L(+pi/2) + L(-pi/2) - 2 L) / 2 along single weights: 2 evaluations each.
-
-    Exact second derivative for a loss that is linear in the expectation values and a weight that turns one rotation
-    of unit gap; otherwise the mean curvature over a quarter turn to both sides.
-    """
-    present = layer.weights.detach().clone()
-    chosen = torch.randperm(len(present), generator=generator)[:max_weights].tolist()
-    with torch.no_grad(), layer.exact():
-        here = _value(loss)
-        found = []
-        for i in chosen:
-            values = []
-            for shift in (math.pi / 2, -math.pi / 2):
-                moved = present.clone()
-                moved[i] += shift
-                with layer.weights_at(moved):
-                    values.append(_value(loss))
-            found.append((sum(values) - 2 * here) / 2)
-    h = torch.tensor(found, dtype=torch.float64)
-    return Curvature(len(found), float((h > 0).double().mean()), float(h.median()) if len(found) else math.nan)
 
 
 def shot_signal(layer: QuantumLayer, way: Passage, shots: int, *, max_circuits: int = 20_000) -> ShotSignal:

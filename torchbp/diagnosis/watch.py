@@ -1,145 +1,137 @@
-"""When is a verdict due? Keeps the history of a run that a trend needs, and the patience. No Trainer, no torch."""
+"""When is a verdict due? Keeps the losses of a run that a trend needs, and the patience. No Trainer, no torch."""
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
-from torchbp.diagnosis.evidence import Evidence, LossTrend
-from torchbp.diagnosis.plateau import Diagnosis, Thresholds, Verdict, diagnose, improves
-from torchbp.gradients.stats import LayerSummary
+from torchbp.diagnosis.trend import LossTrend
+from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 
-MOST_LOSSES = 8192
-"""Training steps that a trend looks back over at most: what is kept of a long run, and saved."""
+SHARE, SHORTEST, LONGEST, UNKNOWN = 0.05, 20, 100, 50
+"""A window is this share of the run's steps, within these bounds; so many steps where their number isn't known."""
+LOOKS = 4
+"""Looks in a window."""
+MOST_RESTS = 8
+"""Windows from one investigation to the next, at most."""
 
 
 class Watch:
-    """Follows losses and measurements, and asks for an investigation after a sustained lack of progress.
+    """Follows the losses, and says when to look, when to doubt, and when an investigation may be afforded.
 
     Args:
-        patience: measurements in a row without progress before an investigation; a spike is none.
-        window: measurements that a trend is judged over.
-        cooldown: measurements from one investigation to the next.
-        thresholds, target: see `diagnose`, `Evidence`.
+        window: steps that a trend is judged over; None: a twentieth of the run, between 20 and 100 steps.
+        patience: looks in a row without progress before an investigation; a spike is none.
+        cooldown: windows from one investigation to the next; twice as many each time the verdict stays.
+
+    Attributes:
+        steps: optimizer steps seen since the start or `restart`.
+        stalled: looks in a row without progress.
     """
 
-    def __init__(
-        self, patience: int, window: int, cooldown: int, thresholds: Thresholds, target: float | None = None
-    ) -> None:
-        self.patience, self.window, self.cooldown = patience, window, cooldown
-        self.thresholds, self.target = thresholds, target
+    def __init__(self, window: int | None, patience: int, cooldown: int) -> None:
+        self.patience, self.cooldown = patience, cooldown
+        self._window, self._budget = window, math.inf
         self.restart()
 
     def restart(self) -> None:
         """Forget the run so far: what a remedy calls after it has changed the weights."""
-        self._start: float | None = None
+        self._first: list[float] = []
         self._losses: list[float] = []
-        self._seen = 0  # losses so far, of which the latest are kept
-        self._marks: list[int] = []  # the same at each measurement
-        self._layers: list[tuple[LayerSummary, ...]] = []
-        self._flips: list[float] = []
-        self._stalled = 0
-        self._rest = 0
+        self.steps = self.stalled = 0
+        self._rest_until = 0
+        self._rests, self._same = self.cooldown, ""
+        self._doubt_since: int | None = None
 
-    def see_loss(self, loss: float) -> None:
-        """The loss of one more training step."""
-        self._start = loss if self._start is None else self._start
-        self._losses.append(loss)
-        self._seen += 1
-        if len(self._losses) > 2 * MOST_LOSSES:
-            del self._losses[:-MOST_LOSSES]
-
-    def see_measurement(self, layers: tuple[LayerSummary, ...], flips: float | None = None) -> None:
-        """One more measurement of the layers, and the share of resolved gradients that flipped sign since the last."""
-        self._marks = [*self._marks, self._seen][-self.window - 1 :]
-        self._layers = [*self._layers, layers][-self.window :]
-        if flips is not None:
-            self._flips = [*self._flips, flips][-self.window :]
+    def plan(self, budget: float) -> None:
+        """The run is to have so many steps; inf where nobody knows."""
+        self._budget = budget
 
     @property
-    def ready(self) -> bool:
-        """Whether a whole window has been seen."""
-        return len(self._layers) >= self.window and len(self._marks) > self.window
+    def window(self) -> int:
+        """Steps that a trend is judged over."""
+        if self._window is not None:
+            return self._window
+        known = math.isfinite(self._budget) and self._budget > 0
+        return max(SHORTEST, min(LONGEST, round(SHARE * self._budget))) if known else UNKNOWN
 
-    def evidence(self, step: int, scale: float, dead: tuple[str, ...] = (), drift: float | None = None) -> Evidence:
-        """What is known without any evaluation of its own."""
-        steps = self._seen - self._marks[0] if self._marks else self._seen
-        return Evidence(
-            step=step,
-            layers=pooled(self._layers),
-            loss=LossTrend.of(self._losses, max(4, steps), self._start) if self._losses else _NO_LOSS,
-            scale=scale,
-            sign_flips=statistics.fmean(self._flips) if self._flips else None,
-            dead=dead,
-            target=self.target,
-            drift=drift,
-        )
+    @property
+    def stride(self) -> int:
+        """Steps from one look to the next."""
+        return max(1, self.window // LOOKS)
 
-    def judge(self, evidence: Evidence, thresholds: Thresholds | None = None) -> tuple[Diagnosis | None, bool]:
-        """A verdict that needs no more evidence, if there is one, and whether to investigate now.
+    @property
+    def to_verdict(self) -> int:
+        """Steps from the start to the first verdict on a run that makes no progress."""
+        return self.window + (self.patience - 1) * self.stride
 
-        Args:
-            evidence: see `evidence`.
-            thresholds: instead of those it was made with.
-        """
-        thresholds = thresholds or self.thresholds
-        quick = diagnose(evidence, thresholds)
-        if quick.verdict is Verdict.DIVERGING:
-            return quick, False
-        if not self.ready:
-            return None, False
-        self._rest = max(0, self._rest - 1)
-        if quick.verdict is Verdict.HEALTHY and improves(evidence, thresholds):
-            self._stalled = 0
-            return quick, False
-        self._stalled += 1
-        due = self._stalled >= self.patience and not self._rest
-        if due:
-            self._rest = self.cooldown
-        return None, due
+    @property
+    def horizon(self) -> int:
+        """Steps ahead that progress is projected over: as many as there were, or are left if that is more."""
+        left = self._budget - self.steps if math.isfinite(self._budget) else 0
+        return int(max(self.steps, left, 1))
+
+    def see(self, loss: float) -> None:
+        """The loss of one more step."""
+        if len(self._first) < max(1, self.window // LOOKS):
+            self._first.append(loss)
+        self._losses = [*self._losses[-4 * LONGEST :], loss] if len(self._losses) > 8 * LONGEST else self._losses
+        self._losses.append(loss)
+
+    def step(self) -> bool:
+        """One more optimizer step is complete; whether it is time to look."""
+        self.steps += 1
+        return self.steps >= self.window and (self.steps - self.window) % self.stride == 0
+
+    @property
+    def trend(self) -> LossTrend:
+        """Of the last window."""
+        return LossTrend.of(self._losses[-self.window :], self._first)
+
+    @property
+    def doubts(self) -> bool:
+        """Whether the last look saw no progress."""
+        return self.stalled > 0
+
+    @property
+    def rests(self) -> bool:
+        """Whether it is too soon for another investigation."""
+        return self.steps < self._rest_until
+
+    def note(self, progress: bool) -> None:
+        """A look has been taken."""
+        self.stalled = 0 if progress else self.stalled + 1
+        if progress:
+            self._doubt_since = None
+        elif self._doubt_since is None:
+            self._doubt_since = max(0, self.steps - self.window)
+
+    @property
+    def onset(self) -> int | None:
+        """How many steps ago the window began that was the first one without progress; None while there is progress."""
+        return None if self._doubt_since is None else self.steps - self._doubt_since
+
+    def investigated(self, found: Diagnosis | None) -> None:
+        """An investigation has come to this."""
+        verdict = "" if found is None else found.verdict.value
+        waits = found is None or found.verdict in (Verdict.HEALTHY, Verdict.UNDECIDED) or verdict == self._same
+        self._rests = min(MOST_RESTS * self.cooldown, 2 * self._rests) if waits and self._same else self.cooldown
+        self._same = verdict
+        self._rest_until = self.steps + self._rests * self.window
 
     def state_dict(self) -> dict[str, Any]:
         """All it has seen, as primitives."""
         return {
-            "start": self._start,
-            "losses": self._losses[-2 * MOST_LOSSES :],
-            "counters": [self._seen, self._stalled, self._rest],
-            "marks": list(self._marks),
-            "layers": [[asdict(layer) for layer in layers] for layers in self._layers],
-            "flips": list(self._flips),
+            "first": list(self._first),
+            "losses": list(self._losses),
+            "counters": [self.steps, self.stalled, self._rest_until, self._rests],
+            "same": self._same,
+            "doubt_since": self._doubt_since,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """What `state_dict` saved."""
         self.restart()
-        self._start, self._losses = state["start"], list(state["losses"])
-        self._seen, self._stalled, self._rest = state["counters"]
-        self._marks, self._flips = list(state["marks"]), list(state["flips"])
-        self._layers = [tuple(LayerSummary(**layer) for layer in layers) for layers in state["layers"]]
-
-
-_NO_LOSS = LossTrend(math.nan, math.nan, math.nan, 1.0, math.nan, 0.0, math.nan, 1.0, True)
-
-
-def pooled(measurements: Sequence[tuple[LayerSummary, ...]]) -> tuple[LayerSummary, ...]:
-    """The layers of the last measurement with the medians, over all measurements, of SNR, magnitude and signal.
-
-    Medians of measurements, not statistics of their mean: a gradient that turns from one step to the next averages
-    to nothing, while each measurement sees it clearly.
-    """
-    if not measurements:
-        return ()
-    out = []
-    for layer in measurements[-1]:
-        same = [x for layers in measurements for x in layers if x.name == layer.name]
-        snr, median_abs, signal = (_median([getattr(x, n) for x in same]) for n in ("snr", "median_abs", "signal"))
-        out.append(replace(layer, snr=snr, median_abs=median_abs, signal=signal))
-    return tuple(out)
-
-
-def _median(values: list[float]) -> float:
-    known = [v for v in values if not math.isnan(v)]
-    return statistics.median(known) if known else math.nan
+        self._first, self._losses = list(state["first"]), list(state["losses"])
+        self.steps, self.stalled, self._rest_until, self._rests = state["counters"]
+        self._same, self._doubt_since = state["same"], state["doubt_since"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from torchbp.arguments import whole_number
 from torchbp.circuits import Circuit, PauliSum
-from torchbp.diagnosis.plateau import Verdict
+from torchbp.diagnosis.verdicts import Verdict
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.layer import QuantumLayer
 from torchbp.trainability.prechecks.precheck import loss_of, precheck

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from torchbp import Circuit, PauliSum, QuantumLayer, weight
 from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z
-from torchbp.diagnosis.plateau import Verdict
+from torchbp.diagnosis.verdicts import Verdict
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.gradients.shot_noise import shot_noise
 from torchbp.models import HybridClassifier

@@ -15,8 +15,9 @@ from torchbp.circuits import Circuit, PauliSum, initialize
 from torchbp.circuits.initializers import Initializer
 from torchbp.diagnosis.concentration import Concentration, concentration
 from torchbp.diagnosis.light_cone import dead_weights
-from torchbp.diagnosis.plateau import Thresholds, Verdict
+from torchbp.diagnosis.plateau import Thresholds
 from torchbp.diagnosis.probing import passage
+from torchbp.diagnosis.verdicts import Verdict
 from torchbp.errors import InputError, TorchBPError
 from torchbp.gradients.isolation import undisturbed
 from torchbp.layer import QuantumLayer

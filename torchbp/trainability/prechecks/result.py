@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from torchbp.diagnosis.concentration import Concentration
-from torchbp.diagnosis.plateau import Verdict
+from torchbp.diagnosis.verdicts import Verdict
 from torchbp.gradients.stats import RESOLVED
 from torchbp.trainability.algebras.lie_algebra import LieAlgebra
 from torchbp.trainability.prechecks.signal import Signal
