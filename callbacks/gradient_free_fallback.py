@@ -15,7 +15,6 @@ from torchbp.callbacks.mechanics.budgets import excuse
 from torchbp.callbacks.mechanics.constant_weights import ConstantWeights
 from torchbp.callbacks.mechanics.evaluation import agreed, losses_at
 from torchbp.callbacks.mechanics.gradient_return import GradientReturn, Resume, median_snr
-from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
 from torchbp.callbacks.mechanics.search_budget import SearchBudget
@@ -26,6 +25,7 @@ from torchbp.callbacks.remedy import Remedy
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError
 from torchbp.gradients.stats import RESOLVED
+from torchbp.layer.foreign import quantum_modules
 from torchbp.optim import Proposer, propose
 from torchbp.optim.ask_tell import Maker
 
@@ -314,5 +314,5 @@ class GradientFreeFallback(Remedy):
 
 def _trainable(module: Any) -> QuantumWeights:
     """Those of all layers but the ones that the user has frozen."""
-    layers = quantum_layers(module).items()
+    layers = quantum_modules(module).items()
     return QuantumWeights({path: layer for path, layer in layers if any(p.requires_grad for p in layer.parameters())})

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from torchbp.callbacks.mechanics.candidates import draw
 from torchbp.callbacks.mechanics.growth import Stage, allows, stages
-from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights, averaged_models
 from torchbp.callbacks.mechanics.step_hooks import StepHooks
@@ -19,7 +18,7 @@ from torchbp.callbacks.remedy import Remedy
 from torchbp.circuits.initializers import INITIALIZERS, Initializer
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
-from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer, quantum_modules
 
 
 class LayerwiseTraining(Remedy):
@@ -121,7 +120,7 @@ class LayerwiseTraining(Remedy):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         super().on_fit_start(trainer, pl_module)
-        n = max((len(layer.weight_groups) for layer in quantum_layers(pl_module).values()), default=0)
+        n = max((len(layer.weight_groups) for layer in quantum_modules(pl_module).values()), default=0)
         self._turns = min(self.partitions, max(1, n))
         self._stages = stages(n, self.grow, freeze=self.freeze, partitions=self._turns)
 
@@ -202,9 +201,9 @@ class LayerwiseTraining(Remedy):
         self._hooks.share = 0.0
 
 
-def _mask(layer: QuantumLayer, wanted: Callable[[int], bool]) -> Tensor:
+def _mask(layer: AnyLayer, wanted: Callable[[int], bool]) -> Tensor:
     """(P,) bool: weights in those of the circuit's layers whose number is wanted."""
-    mask = torch.zeros(layer.circuit.n_weights, dtype=torch.bool)
+    mask = torch.zeros(layer.n_weights, dtype=torch.bool)
     for k, indices in enumerate(layer.weight_groups.values()):
         mask[list(indices)] = wanted(k)
     return mask
@@ -213,7 +212,7 @@ def _mask(layer: QuantumLayer, wanted: Callable[[int], bool]) -> Tensor:
 def _places(module: Any) -> dict[str, int]:
     """The number of each circuit layer in its circuit, by the name the monitor gives it."""
     found = {}
-    for path, layer in quantum_layers(module).items():
+    for path, layer in quantum_modules(module).items():
         for k, name in enumerate(layer.weight_groups):
             found[f"{path}/{name}" if path else name] = k
     return found

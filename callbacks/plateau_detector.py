@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 from weakref import ref
 
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from torchbp.arguments import whole_number
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.mechanics.evaluation import agreed, mean_over_ranks
 from torchbp.callbacks.mechanics.held_batches import HeldBatches
-from torchbp.callbacks.mechanics.investigation import current_loss, quantum_layers
+from torchbp.callbacks.mechanics.investigation import current_loss
 from torchbp.callbacks.mechanics.isolation import LossFunction
 from torchbp.callbacks.mechanics.laboratory import investigate
 from torchbp.callbacks.mechanics.loss_feed import LossFeed
@@ -36,6 +37,7 @@ from torchbp.diagnosis.watch import Watch
 from torchbp.errors import TorchBPError
 from torchbp.gradients.isolation import undisturbed
 from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer, ForeignLayer, quantum_modules
 
 T = TypeVar("T")
 
@@ -75,8 +77,9 @@ class PlateauDetector(Callback):
     Raises:
         InputError: patience, window, cooldown or samples too small.
 
-    What it does not see: quantum modules that are not torchbp layers have their gradients measured, but no circuit to
-    probe; a model without a torchbp layer gets no verdict, and one warning.
+    What it does not see: other libraries' modules (`torchbp.layer.foreign`) are judged by what they return and by the
+    loss, not by their circuit; of TorchQuantum's modules that were not translated the gradients are measured, and a
+    model that has nothing else gets no verdict, and one warning.
     """
 
     def __init__(
@@ -186,12 +189,16 @@ class PlateauDetector(Callback):
         self._clear()
         if self._drives_monitor:
             self.monitor.on_fit_start(trainer, pl_module)
-        layers = quantum_layers(pl_module)
+        layers = quantum_modules(pl_module)
         self._steps.begin(layers)
         if not layers:
             name = type(pl_module).__name__
-            text = f"PlateauDetector found no torchbp.QuantumLayer in {name}, so it has no circuit to probe and gives"
-            self._warn(trainer, "no layer", f"{text} no verdict; the monitor's measurements are still logged.")
+            text = f"PlateauDetector found no quantum layer in {name} that it could call at other weights, and gives no"
+            self._warn(trainer, "no layer", f"{text} verdict; the monitor's measurements are still logged.")
+        for path, layer in layers.items():
+            if isinstance(layer, ForeignLayer) and path not in self._warned:
+                self._warned.add(path)
+                rank_zero_info(f"PlateauDetector judges {path or 'the model'} by outputs and losses: {layer.unknown}")
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self.watch.plan(trainer.estimated_stepping_batches)
@@ -199,7 +206,7 @@ class PlateauDetector(Callback):
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self._drives_monitor:
             self.monitor.on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        if not self.watch.steps and math.isnan(self._known.span) and (layers := quantum_layers(pl_module)):
+        if not self.watch.steps and math.isnan(self._known.span) and (layers := quantum_modules(pl_module)):
             self._survey(trainer, pl_module, layers, batch, batch_idx)
         if self.watch.doubts or self.watch.steps >= self.watch.window - self.watch.stride:
             self._held.keep(batch)
@@ -226,7 +233,7 @@ class PlateauDetector(Callback):
         self._feed.batch(trainer, None if self.loss_fn else outputs)
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return
-        layers = quantum_layers(pl_module)
+        layers = quantum_modules(pl_module)
         if not layers:
             return
         look = self.watch.step()
@@ -241,7 +248,7 @@ class PlateauDetector(Callback):
         if look or not all(map(math.isfinite, losses)):
             self._look(trainer, pl_module, layers, batch_idx)
 
-    def _look(self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch_idx: int) -> None:
+    def _look(self, trainer: Any, module: Any, layers: dict[str, AnyLayer], batch_idx: int) -> None:
         """Is there progress? If there may be none, and it may be afforded, find out why."""
         evidence = self._evidence()
         self.watch.note(agreed(trainer, progresses(evidence, self._limits)))
@@ -263,7 +270,7 @@ class PlateauDetector(Callback):
             module.log("torchbp/plateau_layers", _ailing(self.diagnosis), on_step=True, on_epoch=False, batch_size=1)
 
     def _investigate(
-        self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch_idx: int, evidence: Evidence
+        self, trainer: Any, module: Any, layers: dict[str, AnyLayer], batch_idx: int, evidence: Evidence
     ) -> Diagnosis | None:
         made = self._attempt(trainer, lambda: self._experiments(trainer, module, layers, batch_idx, evidence))
         if made is None:
@@ -272,7 +279,7 @@ class PlateauDetector(Callback):
         return found
 
     def _experiments(
-        self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch_idx: int, evidence: Evidence
+        self, trainer: Any, module: Any, layers: dict[str, AnyLayer], batch_idx: int, evidence: Evidence
     ) -> tuple[Diagnosis | None, Evidence]:
         return investigate(
             trainer,
@@ -288,7 +295,7 @@ class PlateauDetector(Callback):
             loss_fn=self.loss_fn,
         )
 
-    def _survey(self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch: Any, batch_idx: int) -> None:
+    def _survey(self, trainer: Any, module: Any, layers: dict[str, AnyLayer], batch: Any, batch_idx: int) -> None:
         """What there is to gain, before the first step, which may spoil everything."""
         self._held.keep(batch)
         first = Evidence(self.step, self.watch.trend, tuple(self._layer(*item, 0.0) for item in layers.items()))
@@ -314,14 +321,14 @@ class PlateauDetector(Callback):
             evidence = replace(evidence, baseline=self.baseline.z_scores(self.step, quantum))
         return evidence
 
-    def _layer(self, path: str, layer: QuantumLayer, rate: float) -> LayerEvidence:
+    def _layer(self, path: str, layer: AnyLayer, rate: float) -> LayerEvidence:
         names = tuple(f"{path}/{name}" if path else name for name in layer.weight_groups)
         fall = self._steps.fall_rate(path)
         fresh = LayerEvidence(
             path,
             names,
             untrained=self._steps.untrained(path),
-            n_shots=layer.shots,
+            n_shots=layer.shots if isinstance(layer, QuantumLayer) else None,
             noisy=layer.noise is not None,
             dead=dead_layers(path, layer, self.monitor.latest),
             share=None if fall is None or not rate > 0 else fall / rate,
@@ -362,7 +369,7 @@ class PlateauDetector(Callback):
             warnings.warn(message, stacklevel=2)
         self._warned.add(occasion)
 
-    def _drift(self, module: Any, layers: dict[str, QuantumLayer]) -> float | None:
+    def _drift(self, module: Any, layers: dict[str, AnyLayer]) -> float | None:
         """The largest shift of any layer's reference circuit, in standard errors; None where none can drift."""
         able = {path: layer for path, layer in layers.items() if can_drift(layer)}
         if not able:

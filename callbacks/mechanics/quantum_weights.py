@@ -9,15 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchbp.callbacks.mechanics.investigation import quantum_layers
-from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer, quantum_modules
 
 
 class QuantumWeights:
     """The weights (P,) of some quantum layers, one after the other, or the part of them that lies in `groups`.
 
     Args:
-        layers: by their path in the model, see `quantum_layers`.
+        layers: by their path in the model, see `quantum_modules`.
         groups: names of circuit layers ("<path>/<circuit layer>", as the monitor has them) whose weights are meant;
             None: all weights.
 
@@ -25,9 +24,9 @@ class QuantumWeights:
         chosen: (P,) bool, which of all weights of the layers are meant; may be set.
     """
 
-    def __init__(self, layers: Mapping[str, QuantumLayer], groups: Collection[str] | None = None) -> None:
+    def __init__(self, layers: Mapping[str, AnyLayer], groups: Collection[str] | None = None) -> None:
         self.layers = dict(layers)
-        self._sizes = [layer.circuit.n_weights for layer in self.layers.values()]
+        self._sizes = [layer.n_weights for layer in self.layers.values()]
         self._places: list[tuple[nn.Parameter, Tensor, Tensor]] = []  # parameter, its elements, the weights they are
         masks = []
         start = 0
@@ -45,7 +44,7 @@ class QuantumWeights:
     @classmethod
     def of(cls, module: nn.Module, groups: Collection[str] | None = None) -> QuantumWeights:
         """Those of a model."""
-        return cls(quantum_layers(module), groups)
+        return cls(quantum_modules(module), groups)
 
     def __len__(self) -> int:
         """Number of weights meant."""

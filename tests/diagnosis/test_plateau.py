@@ -190,6 +190,8 @@ def test_it_reads_as_a_sentence() -> None:
         (["a", "b"], ["a", "b"], "a and b"),
         ([f"q/layer{i}" for i in range(10)], [f"q/layer{i}" for i in range(10)], "all 10 layers"),
         ([f"q/layer{i}" for i in range(3, 8)], [], "q/layer3 to q/layer7"),
+        ([f"q/weights[{i}]" for i in range(3)], [], "q/weights[0] to q/weights[2]"),
+        (["q/theta", "q/phi", "q/chi"], [], "q/theta and 2 others"),
         (["q/layer0", "q/layer2", "p"], [], "q/layer0 and 2 others"),
         ([], [], "no layer"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-_NUMBERED = re.compile(r"(.*?)(\d+)")
+_NUMBERED = re.compile(r"(.*?)(\d+)\]?")
 
 
 def name_layers(names: Collection[str], every: Collection[str] = ()) -> str:
@@ -25,6 +25,6 @@ def name_layers(names: Collection[str], every: Collection[str] = ()) -> str:
     parts = [_NUMBERED.fullmatch(name) for name in listed]
     prefixes = {part and part.group(1) for part in parts}
     numbers = [int(part.group(2)) for part in parts if part]
-    if len(prefixes) == 1 and numbers == list(range(numbers[0], numbers[0] + len(listed))):
+    if len(prefixes) == 1 and None not in prefixes and numbers == list(range(numbers[0], numbers[0] + len(listed))):
         return f"{listed[0]} to {listed[-1]}"
     return f"{listed[0]} and {len(listed) - 1} others"

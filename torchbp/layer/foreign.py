@@ -134,6 +134,12 @@ class ForeignLayer:
         """Whether values within `exact()` are, as far as is known, exact."""
         return self.shots is None or self._adapter.exact is not None
 
+    @property
+    def unknown(self) -> str:
+        """What nobody can tell from outside, in a sentence."""
+        shots = "" if self.is_exact else ", nor what it would return without shots"
+        return f"{self!r} does not tell its noise, nor which weights are cut off from what it measures{shots}."
+
     def noiseless(self) -> AbstractContextManager[None]:
         """Nothing changes: what noise a module has is not known."""
         return nullcontext()
