@@ -76,9 +76,11 @@ def _parts(model: nn.Module) -> Iterator[tuple[str, Kind, nn.Parameter, Tensor |
     for path, module in modules.items():
         if hasattr(module, "_orig_mod"):  # a compiled module: what it wraps comes next
             continue
-        layers = _circuit_layers(module) or {}
+        layers = _circuit_layers(module)
+        if layers is not None and not layers:  # a circuit without weights
+            seen |= set(module.parameters(recurse=False))
         claimed: dict[nn.Parameter, list[Tensor]] = {}
-        for layer, parts in layers.items():
+        for layer, parts in (layers or {}).items():
             for parameter, indices in parts:
                 if parameter not in seen:
                     claimed.setdefault(parameter, []).append(indices)
