@@ -7,13 +7,21 @@ Every run has finite shots, Adam, and a budget in shots; it ends when it has con
 cost), when its arm stops it, or when the budget is spent. Probes of the monitor and the remedies count. The learning
 rate is tuned for every arm of every task on seeds of their own, by converged runs per shot.
 
-Tasks, none with its optimum at the initial point of any strategy:
+Tasks, none with its optimum at the initial point of any strategy. Those from `heisenberg6` on start at uniform random
+weights of a circuit that knows nothing of the solution:
     tfim       ground state of a critical Ising chain, random product start, deep ansatz, uniform weights: a plateau
     maxcut     the same ansatz on MaxCut of a weighted graph: a plateau
     digits     two handwritten digits, linear encoder, deep ansatz, global observable: a plateau
     healthy    two handwritten digits, shallow circuit, local observables: learns within ten steps
     chain      ground state of a short Ising chain, shallow circuit, small start: half of the runs learn for a hundred
                steps, in which remedies could do harm, the others end in a trap
+    heisenberg6, heisenberg8   ground state of an open Heisenberg chain
+    state6     a random product state behind a random circuit, to be undone: a global projector
+    cancer     breast cancer, six principal components, deep circuit
+    qaoa       MaxCut of a weighted graph by six layers of QAOA
+
+Arms: unguarded Adam; the same with early stopping; `restarts`, what users do by hand: Adam, and when the mean loss of
+an epoch has not improved in five, all weights drawn anew; one remedy alone; and the guard.
 
 Results go to a JSON-lines file as they come, and a run that is there already is not done again.
 """
@@ -38,7 +46,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import PCA
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -52,7 +60,17 @@ from torchbp.callbacks import (
     PlateauGuard,
     ShotBudget,
 )
-from torchbp.circuits import Circuit, angle_encoding, global_z, hardware_efficient, local_z, mirrored, tfim
+from torchbp.circuits import (
+    Circuit,
+    PauliSum,
+    angle_encoding,
+    global_z,
+    hardware_efficient,
+    heisenberg,
+    local_z,
+    mirrored,
+    tfim,
+)
 from torchbp.models import QAOA, VQE, HybridClassifier
 
 TUNING_SEEDS = range(1000, 1004)
@@ -142,6 +160,59 @@ def cut(seed: int, rate: float) -> Any:
     return model, None, lambda m: m.approximation_ratio() > 0.9
 
 
+def heisenberg_chain(n: int, depth: int) -> Callable[[int, float], Any]:
+    def make(seed: int, rate: float) -> Any:
+        model = VQE(
+            heisenberg(n),
+            hardware_efficient(n, depth, ("ry", "rz"), gate="cz"),
+            shots=32,
+            init="uniform",
+            generator=generator(seed),
+            learning_rate=rate,
+            steps_per_epoch=20,
+        )
+        return model, None, lambda m: m.exact_energy() < 0.9 * m.ground_energy
+
+    return make
+
+
+def state(seed: int, rate: float) -> Any:
+    """Weights that undo a random circuit: the energy is minus the probability of finding all wires in 0."""
+    n, target = 6, hardware_efficient(6, 1, ("ry",))
+    hidden = math.pi * (2 * torch.rand(target.n_weights, generator=generator(seed)) - 1)
+    circuit = Circuit(n)
+    for wire in range(n):
+        circuit.append("ry", wire, float(hidden[wire]))
+    for wire in range(n):
+        circuit.append("cnot", (wire, (wire + 1) % n))
+    circuit = circuit + hardware_efficient(n, 4, ("ry",))
+    strings = itertools.product((False, True), repeat=n)
+    terms = {" ".join(f"Z{w}" for w in range(n) if on[w]) or "I": -(2.0**-n) for on in strings}
+    model = VQE(
+        PauliSum(terms),
+        circuit,
+        shots=64,
+        init="uniform",
+        generator=generator(seed),
+        learning_rate=rate,
+        steps_per_epoch=20,
+    )
+    return model, None, lambda m: m.exact_energy() < -0.9
+
+
+def weighted_qaoa(seed: int, rate: float) -> Any:
+    model = QAOA(
+        graph(8, seed),
+        depth=6,
+        shots=32,
+        init="uniform",
+        generator=generator(seed),
+        learning_rate=rate,
+        steps_per_epoch=20,
+    )
+    return model, None, lambda m: m.approximation_ratio() > 0.9
+
+
 def digits(seed: int, components: int, classes: tuple[int, int] = (3, 8)) -> tuple[torch.Tensor, torch.Tensor]:
     x, y = load_digits(return_X_y=True)
     chosen = np.isin(y, classes)
@@ -151,11 +222,18 @@ def digits(seed: int, components: int, classes: tuple[int, int] = (3, 8)) -> tup
     return torch.tensor(x[order], dtype=torch.float32), torch.tensor(y[order])
 
 
-def classifier(seed: int, rate: float, quantum: QuantumLayer, batch: int) -> Any:
-    x, y = digits(seed, quantum.circuit.n_features)
+def cancer(seed: int, components: int) -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = load_breast_cancer(return_X_y=True)
+    x = PCA(components, random_state=0, whiten=True).fit_transform((x - x.mean(0)) / x.std(0))
+    order = np.random.default_rng(seed).permutation(len(x))
+    return torch.tensor(x[order], dtype=torch.float32), torch.tensor(y[order])
+
+
+def classifier(seed: int, rate: float, quantum: QuantumLayer, batch: int, data: Any = digits) -> Any:
+    x, y = data(seed, quantum.circuit.n_features)
     torch.manual_seed(seed)
     model = HybridClassifier(x.shape[1], 2, encoder=nn.Tanh(), quantum=quantum, learning_rate=rate)
-    data = DataLoader(TensorDataset(x[:256], y[:256]), batch, shuffle=True, generator=generator(seed), drop_last=True)
+    loader = DataLoader(TensorDataset(x[:256], y[:256]), batch, shuffle=True, generator=generator(seed), drop_last=True)
 
     @torch.no_grad()
     def solved(m: Any) -> bool:
@@ -166,7 +244,13 @@ def classifier(seed: int, rate: float, quantum: QuantumLayer, batch: int) -> Any
         measured = output + ((1 - output.square()) / 100).sqrt() * torch.randn(output.shape, generator=spread)
         return float((m.head(measured).argmax(1) == y[256:]).float().mean()) > 0.85
 
-    return model, data, solved
+    return model, loader, solved
+
+
+def breast_cancer(seed: int, rate: float) -> Any:
+    circuit = angle_encoding(6, scale=math.pi / 2) + hardware_efficient(6, 6, ("ry", "rz"))
+    quantum = QuantumLayer(circuit, global_z(6), shots=16, init="uniform", generator=generator(seed))
+    return classifier(seed, rate, quantum, 8, cancer)
 
 
 def global_digits(seed: int, rate: float) -> Any:
@@ -187,6 +271,11 @@ TASKS = {
     "digits": Task(global_digits, 600_000, "train_loss"),
     "healthy": Task(local_digits, 2_000_000, "train_loss"),
     "chain": Task(shallow_ising, 3_000_000, "energy"),
+    "heisenberg6": Task(heisenberg_chain(6, 4), 3_000_000, "energy"),
+    "heisenberg8": Task(heisenberg_chain(8, 5), 6_000_000, "energy"),
+    "state6": Task(state, 1_000_000, "energy"),
+    "cancer": Task(breast_cancer, 3_000_000, "train_loss"),
+    "qaoa": Task(weighted_qaoa, 600_000, "energy"),
 }
 
 
@@ -196,6 +285,10 @@ def watching() -> PlateauDetector:
 
 def unguarded(task: Task) -> list[L.Callback]:
     return [WouldStop(task.loss, patience=5, check_on_train_epoch_end=True)]
+
+
+def restarts(task: Task) -> list[L.Callback]:
+    return [Restarting(task, patience=5, check_on_train_epoch_end=True)]
 
 
 def reset_only(task: Task) -> list[L.Callback]:
@@ -212,13 +305,14 @@ def guarded(task: Task) -> list[L.Callback]:
 
 ARMS: dict[str, Callable[[Task], list[L.Callback]]] = {
     "unguarded": unguarded,
+    "restarts": restarts,
     "reset_only": reset_only,
     "fallback_only": fallback_only,
     "guarded": guarded,
 }
 
 
-SHOWN = ("unguarded", "early_stopping", "reset_only", "fallback_only", "guarded")
+SHOWN = ("unguarded", "early_stopping", "restarts", "reset_only", "fallback_only", "guarded")
 
 
 class WouldStop(EarlyStopping):
@@ -236,6 +330,27 @@ class WouldStop(EarlyStopping):
         if trainer.should_stop and not before:
             self.shots = self.shots or pl_module.quantum.shots_used
             trainer.should_stop = False
+
+
+class Restarting(EarlyStopping):
+    """Where EarlyStopping would stop, weights are drawn anew and the optimizer forgets: the script run once more."""
+
+    def __init__(self, task: Task, **options: Any) -> None:
+        super().__init__(task.loss, **options)
+        self.make, self.restarts = task.make, 0
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        before = trainer.should_stop
+        super().on_train_epoch_end(trainer, pl_module)
+        if not trainer.should_stop or before:
+            return
+        trainer.should_stop = False
+        self.restarts += 1
+        with torch.random.fork_rng():
+            fresh, _, _ = self.make(int(torch.randint(10_000, 2**30, ())) + self.restarts, 0.1)
+        pl_module.load_state_dict(fresh.state_dict())
+        trainer.strategy.optimizers[0].state.clear()
+        self.wait_count, self.best_score = 0, torch.tensor(math.inf)
 
 
 class Judge(L.Callback):
@@ -308,7 +423,7 @@ class Store:
                 file.write(json.dumps(asdict(result)) + "\n")
             state = "converged" if result.converged else "stopped" if result.stopped else "budget spent"
             print(
-                f"{result.task:8} {result.arm:15} rate {result.rate:<5g} seed {result.seed:5d}: {state:13}"
+                f"{result.task:11} {result.arm:15} rate {result.rate:<5g} seed {result.seed:5d}: {state:13}"
                 f"{result.shots / 1e6:7.2f} M shots {result.steps:5d} steps {result.seconds:6.1f} s",
                 flush=True,
             )

@@ -5,6 +5,8 @@ from torchbp.callbacks.gradient_free_fallback import GradientFreeFallback
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.initialization_reset import InitializationReset
 from torchbp.callbacks.layerwise_training import LayerwiseTraining
+from torchbp.callbacks.natural_gradient import NaturalGradient
+from torchbp.callbacks.on_trial import OnTrial
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.plateau_guard import PlateauGuard
 from torchbp.callbacks.plateau_stopping import PlateauStopping
@@ -18,6 +20,8 @@ __all__ = [
     "GradientSNRMonitor",
     "InitializationReset",
     "LayerwiseTraining",
+    "NaturalGradient",
+    "OnTrial",
     "PlateauDetector",
     "PlateauGuard",
     "PlateauStopping",

@@ -19,6 +19,7 @@ from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError
 from torchbp.gradients.microbatch import SOURCE as MICROBATCH
 from torchbp.gradients.stats import RESOLVED
+from torchbp.gradients.training import SOURCE as TRAINING
 from torchbp.layer import QuantumLayer
 
 RECENT = 4
@@ -26,7 +27,7 @@ RECENT = 4
 STRIDE = 4.0
 """At most this many times as many shots from one look to the next, or as few."""
 WORTHWHILE = 50
-"""Batches that a budget must still pay for after the shots were raised."""
+"""Batches that a budget must still pay for after the shots were raised; or as many as there were before, if more."""
 
 
 class AdaptiveShots(Remedy):
@@ -41,12 +42,14 @@ class AdaptiveShots(Remedy):
     A run that seems to have converged while its gradient can't be told from noise may have come as far as its shots
     allow: it gets more of them too, unless the detector has a target and knows better.
 
-    The SNR is the one the monitor measures from micro-batches, shots and samples together; on layers with finite shots
-    it does so by itself. With another source the shots are doubled at a verdict, and never lowered.
+    The SNR is the one the monitor measures from the training or from micro-batches, shots and samples together; on
+    layers with finite shots it does so by itself. With another source the shots are doubled at a verdict, and never
+    lowered.
 
-    Under a `ShotBudget` shots are raised only as far as what is left still pays for fifty batches. Where that, or
-    `max_shots`, would not bring the gradient's SNR to 1 (`Thresholds.snr`), they stay as they are, and it is the next
-    remedy's turn. After the fit the layers have the shots they had.
+    Only the layers that the verdict names are concerned, as far as they are trained. Under a `ShotBudget` shots are
+    raised only as far as what is left still pays for as many batches as the run has had, and for fifty at least: a run
+    is not ended by its cure. Where that, or `max_shots`, would not bring the gradient's SNR to 1 (`Thresholds.snr`),
+    they stay as they are, and it is the next remedy's turn. After the fit the layers have the shots they had.
 
     Args:
         detector: gives the verdicts, see `Remedy`.
@@ -94,10 +97,12 @@ class AdaptiveShots(Remedy):
             self.detector.target is not None or not any(self._snr(path) < 1 for path in self._layers)
         ):
             return False
+        now = max((layer.shots or 0 for layer in self._concerned(trainer, module, diagnosis).values()), default=0)
+        if not now:
+            return False
         needed = diagnosis.shots_for(self.detector.thresholds.snr)
         if math.isnan(needed):
             return True
-        now = max(layer.shots or 0 for layer in self._layers.values())
         return needed <= min(self.max_shots, now * self._affordable(trainer, module, batch, batch_idx))
 
     def describe(self, diagnosis: Diagnosis) -> str:
@@ -107,18 +112,21 @@ class AdaptiveShots(Remedy):
 
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
         factor = agreed(trainer, self._affordable(trainer, module, batch, batch_idx))
-        before = {path: layer.shots for path, layer in self._layers.items()}
-        snr = {path: self._snr(path) for path in self._layers}
-        changed = self.shots.change(
-            module, lambda path, shots: max(shots, int(min(self._raised(path, shots), shots * factor)))
-        )
+        concerned = self._concerned(trainer, module, diagnosis)
+        before = {path: layer.shots for path, layer in concerned.items()}
+        snr = {path: self._snr(path) for path in concerned}
+
+        def rule(path: str, shots: int) -> int:
+            return max(shots, int(min(self._raised(path, shots), shots * factor))) if path in concerned else shots
+
+        changed = self.shots.change(module, rule)
         self._changed = self.step
         if not changed:
-            text = f"The shots stay as they are: more would leave less than {WORTHWHILE} batches. {diagnosis}"
+            text = f"The shots stay as they are: more would leave less than {self._worthwhile} batches."
             self.tell(trainer, "shots", text, shots=before, snr=snr, left=shots_left(trainer))
             return
         old = {path: before[path] for path in changed}
-        text = f"Raised the shots for each circuit from {_listed(old)} to {_listed(changed)}. {diagnosis}"
+        text = f"Raised the shots for each circuit from {_listed(old)} to {_listed(changed)}."
         self.tell(trainer, "shots", text, shots=changed, before=old, snr=snr)
 
     def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
@@ -189,7 +197,14 @@ class AdaptiveShots(Remedy):
             cost = self._forecast(trainer, module, batch, batch_idx, self.detector.loss_fn)
         except Exception:  # a step that can't be run by itself costs what nobody knows
             return 1.0
-        return left / (WORTHWHILE * cost) if cost else math.inf
+        return left / (self._worthwhile * cost) if cost else math.inf
+
+    @property
+    def _worthwhile(self) -> int:
+        return max(WORTHWHILE, self.step)
+
+    def _concerned(self, trainer: Any, module: Any, diagnosis: Diagnosis) -> dict[str, QuantumLayer]:
+        return self.concerned(trainer, module, diagnosis, whole=True).layers
 
 
 def raised(shots: int, snr: float, target: float) -> int:
@@ -204,10 +219,10 @@ def lowered(shots: int, snr: float, target: float) -> int:
 
 
 def layer_snr(measurements: Sequence[Measurement], path: str) -> float:
-    """The lowest over the circuit layers of one module, each the median over the measurements from micro-batches."""
+    """The lowest over the circuit layers of one module, each the median over the measurements; with shots in them."""
     ratios: dict[str, list[float]] = {}
     for layer in (layer for m in measurements for layer in m.layers):
-        if layer.kind == "quantum" and layer.source == MICROBATCH and belongs_to(layer.name, path):
+        if layer.kind == "quantum" and layer.source in (MICROBATCH, TRAINING) and belongs_to(layer.name, path):
             ratios.setdefault(layer.name, []).append(layer.snr)
     medians = [statistics.median(known) for found in ratios.values() if (known := [r for r in found if r == r])]
     return min(medians, default=math.nan)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from torchbp.arguments import whole_number
@@ -19,21 +20,24 @@ from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
 from torchbp.callbacks.mechanics.search_budget import SearchBudget
 from torchbp.callbacks.mechanics.step_hooks import StepHooks
+from torchbp.callbacks.mechanics.trials.resolution import Resolution, resolution
+from torchbp.callbacks.on_trial import OnTrial, layers_in_words
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.records.measurement import Measurement
-from torchbp.callbacks.remedy import Remedy
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError
 from torchbp.gradients.stats import RESOLVED
-from torchbp.layer.foreign import quantum_modules
 from torchbp.optim import Proposer, propose
 from torchbp.optim.ask_tell import Maker
+from torchbp.optim.proposer import transaction
 
 FAILURES = 2
 """Steps in a row without a finite loss that end a search."""
+SHARE = 4
+"""Evaluations of a search for each one that judges it."""
 
 
-class GradientFreeFallback(Remedy):
+class GradientFreeFallback(OnTrial):
     """Trains the quantum weights by a gradient-free search, while classical weights keep training by gradient.
 
     Before every training step the search asks for the loss at some points (a whole population on one batch, with the
@@ -42,6 +46,13 @@ class GradientFreeFallback(Remedy):
     gradient, and the monitor measures it so rarely that this takes no more shots than the search. It gives the weights
     back to the optimizers, which have then forgotten them, when their gradient is resolved again or the budget is used
     up, whatever comes first, and says so (events "fallback" and "gradients").
+
+    It searches over the quantum layers that the verdict names, as far as they are trained. At a verdict the search is
+    on trial (see `OnTrial`): while it runs, one evaluation in five compares the model with what it was at the
+    take-over. Where that has clearly become worse the search ends early, and where it has not become better by the time
+    the budget is used up, all is as it was before. On a simulator a search does not start at a verdict if its shots
+    could not show a difference with all of the budget (see `Resolution`). A search that was asked for, by `start_at`,
+    is neither questioned nor judged.
 
     It does not escape a barren plateau: differences of losses vanish there as gradients do, and take exponentially
     many shots too (Arrasmith 2021, 2011.12245). It helps where gradients are expensive or drown in shot noise while
@@ -52,7 +63,7 @@ class GradientFreeFallback(Remedy):
         method: "spsa" (2 evaluations a step), "cma" (a population), "rotosolve" (3; exact for a loss that is linear
             in the expectation values, see `RotosolveProposer`), or a function `(start (P,), seed)` that
             returns a `torchbp.optim.Proposer` or another library's ask/tell optimizer, see `AskTell`.
-        max_evaluations: of the loss, in a run.
+        max_evaluations: of the loss, in a run, those that judge the search too.
         max_shots: for these evaluations, in a run, all processes together; the rest of a `ShotBudget` is a limit too.
         resume_when: the gradient is back when the median SNR of the quantum layers, as the monitor measures it, is at
             least this, twice in a row, and it was below as the search took over. A function `Measurement -> bool`
@@ -99,6 +110,7 @@ class GradientFreeFallback(Remedy):
         self.start_at = start_at
         self.active = False
         self._begun: dict[str, Any] = {}  # what was so as the search took over
+        self._declined: int | None = None  # shots at which a search could show nothing
         self._failures = 0  # in a row
         self._loss = math.nan  # of the latest step of the search, its mean
         self._proposer: Proposer | None = None
@@ -128,8 +140,19 @@ class GradientFreeFallback(Remedy):
     def describe(self, diagnosis: Diagnosis) -> str:
         return f"train the quantum weights by {self._method} for up to {self._evaluations_left} evaluations of the loss"
 
+    def suits(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
+        weights = self.concerned(trainer, module, diagnosis, whole=True)
+        return len(weights) > 0 and (self._declined is None or _shots(weights) > self._declined)
+
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
-        self._take_over(trainer, module, batch, batch_idx, str(diagnosis))
+        weights = self.concerned(trainer, module, diagnosis, whole=True)
+        shown = self._resolution(trainer, module, weights, batch, batch_idx)
+        if not agreed(trainer, shown.sufficient):
+            self._declined = _shots(weights)
+            self.tell(trainer, "declined", f"No search: {shown}.", **vars(shown))
+            return
+        self.begin_trial(trainer, module, diagnosis.verdict.value, weights.groups)
+        self._take_over(trainer, module, batch, batch_idx, weights)
         self._search(trainer, module, batch, batch_idx)
 
     def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
@@ -137,16 +160,22 @@ class GradientFreeFallback(Remedy):
             if agreed(trainer, self._return.has_come(self._history)):
                 reason = f"the gradient is back, with an SNR of {median_snr(self._history):.3g}"
                 self._give_back(trainer, module, reason, "resolved")
+            elif self._trial is not None and self.is_worse(trainer):
+                self._give_back(trainer, module, "the loss has become higher", "worse")
             else:
                 self._search(trainer, module, batch, batch_idx)
         elif self.start_at is not None and self.step >= self.start_at and "step" not in self._begun and self.available:
-            reason = f"as asked for, at step {self.start_at}"
             if self.dry_run:
                 self._begun = {"step": self.step}
-                self.tell(trainer, "dry_run", f"Would train the quantum weights by {self._method}, {reason}.")
+                text = f"Would train the quantum weights by {self._method}, as asked for, at step {self.start_at}."
+                self.tell(trainer, "dry_run", text)
                 return
-            self._take_over(trainer, module, batch, batch_idx, f"{reason[0].upper()}{reason[1:]}.")
+            self._take_over(trainer, module, batch, batch_idx, _all_trained(trainer, module))
             self._search(trainer, module, batch, batch_idx)
+
+    def conclude(self, trainer: Any, module: Any) -> None:
+        if self._trial is not None:
+            self._give_back(trainer, module, "the fit has ended", "end")
 
     def restore(self, trainer: Any, module: Any) -> None:
         if self._constant is not None:
@@ -158,38 +187,44 @@ class GradientFreeFallback(Remedy):
 
     # The take-over.
 
-    def _take_over(self, trainer: Any, module: Any, batch: Any, batch_idx: int, reason: str) -> None:
-        start = _trainable(module).read()
-        if not len(start):
-            raise InputError(
-                f"GradientFreeFallback searches over the weights of torchbp.QuantumLayer, and {type(module).__name__} "
-                "has none that train: wrap TorchQuantum modules with QuantumLayer.from_torchquantum."
-            )
+    def _take_over(self, trainer: Any, module: Any, batch: Any, batch_idx: int, weights: QuantumWeights) -> None:
         snr = median_snr(self._history)
         self._begun = {"step": self.step, "evaluations": self.evaluations, "shots": self.shots_spent}
-        self._begun |= {"start": start, "method": self._method, "loss": None, "spacing": 1}
+        self._begun |= {"start": _chosen(weights), "groups": list(weights.groups), "method": self._method}
+        self._begun |= {"loss": None, "spacing": 1}
         self._begun["measurement"] = self._cost(trainer, module, batch, batch_idx, gradient=True)
         self._failures = 0
         self._return.begin(self._history)
-        self._proposer = propose(self.method, start, self.seed + self.step, self.options)
+        self._proposer = self._propose(_chosen(weights), self.step)
         self.active = True
-        self._hold(trainer, module)
-        text = f"{self._method} takes over {len(start)} quantum weights, for up to "
-        text += f"{self._evaluations_left} evaluations of the loss. {reason}"
-        self.tell(trainer, "fallback", text, method=self._method, weights=len(start), snr=snr)
+        self._hold(trainer, module, weights)
+        text = f"{self._method} takes over {len(weights)} quantum weights ({layers_in_words(module, weights)}), for up "
+        text += f"to {self._evaluations_left} evaluations of the loss."
+        layers = list(weights.groups)
+        self.tell(trainer, "fallback", text, method=self._method, weights=len(weights), snr=snr, layers=layers)
 
-    def _hold(self, trainer: Any, module: Any) -> None:
+    def _propose(self, start: Tensor, step: int) -> Proposer:
+        return propose(self.method, start, self.seed + step, self.options)
+
+    def _resolution(self, trainer: Any, module: Any, weights: QuantumWeights, batch: Any, batch_idx: int) -> Resolution:
+        """Whether the points that it would begin with can be told apart."""
+        loss_fn = self.detector.loss_fn
+        evaluations = self.budget.affords(trainer, module, batch, batch_idx, loss_fn)
+        points = [weights.embed(point) for point in self._propose(_chosen(weights), self.step).ask()]
+        return resolution(trainer, module, weights, points, batch, batch_idx, evaluations=evaluations, loss_fn=loss_fn)
+
+    def _hold(self, trainer: Any, module: Any, weights: QuantumWeights) -> None:
         """Keep the optimizers from the quantum weights, without their noticing."""
-        self._weights = _trainable(module)
-        self._constant = ConstantWeights(module, self._weights.layers.values())
-        self._pins = StepHooks(raw_optimizers(trainer), self._weights.elements())
+        self._weights = weights
+        self._constant = ConstantWeights(module, weights.layers.values())
+        self._pins = StepHooks(raw_optimizers(trainer), weights.elements())
         self._pins.share = 0.0
         self.detector.monitor.spacing = self._begun["spacing"]
 
     def _give_back(self, trainer: Any, module: Any, reason: str, cause: str) -> None:
         assert self._weights is not None
         self.active, self._proposer = False, None
-        if cause != "resolved":
+        if cause not in ("resolved", "end"):
             self.budget.end()
         self.restore(trainer, module)
         for optimizer in raw_optimizers(trainer):
@@ -197,37 +232,35 @@ class GradientFreeFallback(Remedy):
         self.detector.restart()
         evaluations = self.evaluations - self._begun["evaluations"]
         shots = self.shots_spent - self._begun["shots"]
-        before, after = self._begun["loss"], self._loss
-        text = f"The quantum weights are back with the optimizer: {reason}. {evaluations} evaluations of the loss"
-        text += f" and {shots} shots brought it from {before:.4g} to {after:.4g}." if shots else "."
-        numbers = {
-            "evaluations": evaluations,
-            "shots": shots,
-            "since": self._begun["step"],
-            "snr": median_snr(self._history),
-        }
-        losses = {"loss_before": before, "loss_after": after}
-        self.tell(trainer, "gradients", text, reason=cause, **numbers, **losses)
+        text = f"The quantum weights are back with the optimizer after {evaluations} evaluations of the loss: {reason}."
+        numbers = {"evaluations": evaluations, "shots": shots, "since": self._begun["step"]}
+        numbers |= {"snr": median_snr(self._history), "loss_before": self._begun["loss"], "loss_after": self._loss}
+        self.tell(trainer, "gradients", text, reason=cause, **numbers)
+        if self._trial is not None:
+            self.settle(trainer, module, "The search", doubt_keeps=cause == "resolved")
 
     # One step of the search.
 
     def _search(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         assert self._proposer is not None
         assert self._weights is not None
-        points = agreed(trainer, self._proposer.ask())
         loss_fn = self.detector.loss_fn
-        refusal = self.budget.refusal(trainer, module, batch, batch_idx, loss_fn, len(points))
-        if refusal := agreed(trainer, refusal):
-            self._give_back(trainer, module, refusal, "budget")
-            return
-        self._space_out(trainer, module, batch, batch_idx, len(points))
-        seed = self.seed + 7919 * self.step
-        spent = self._weights.shots_used
-        losses = losses_at(trainer, module, self._weights, points, batch, batch_idx, seed=seed, loss_fn=loss_fn)
-        spent = self._weights.shots_used - spent
-        excuse(trainer, spent)
-        self.budget.spend(trainer, len(points), spent)
-        self._weights.write(agreed(trainer, self._proposer.tell(losses)))
+        with transaction(self._proposer):
+            points = [self._weights.embed(point) for point in agreed(trainer, self._proposer.ask())]
+            judged = self._trial is not None and self._is_pair_due(len(points))
+            number = len(points) + 2 * judged
+            refusal = self.budget.refusal(trainer, module, batch, batch_idx, loss_fn, number)
+            if refusal := agreed(trainer, refusal):
+                self._give_back(trainer, module, refusal, "budget")
+                return
+            self._space_out(trainer, module, batch, batch_idx, number)
+            spent = self.take_pair(trainer, module, batch, batch_idx) if judged else 0
+            used, seed = self._weights.shots_used, self.seed + 7919 * self.step
+            losses = losses_at(trainer, module, self._weights, points, batch, batch_idx, seed=seed, loss_fn=loss_fn)
+            used = self._weights.shots_used - used
+            excuse(trainer, used)
+            self.budget.spend(trainer, number, used + spent)
+            self._weights.write(self._weights.embed(agreed(trainer, self._proposer.tell(losses))))
         finite = [loss for loss in losses if math.isfinite(loss)]
         self._loss = statistics.fmean(finite) if finite else math.nan
         self._begun["loss"] = self._loss if self._begun["loss"] is None else self._begun["loss"]
@@ -235,6 +268,10 @@ class GradientFreeFallback(Remedy):
         if self._failures >= FAILURES:
             reason = f"the loss was not finite {FAILURES} times in a row, at any point"
             self._give_back(trainer, module, reason, "failed")
+
+    def _is_pair_due(self, points: int) -> bool:
+        steps = self.step - self._begun["step"]
+        return steps > 0 and steps % max(1, 2 * SHARE // points) == 0
 
     def _space_out(self, trainer: Any, module: Any, batch: Any, batch_idx: int, number: int) -> None:
         """Have the monitor's measurements take no more shots than a search whose steps are all like this one."""
@@ -274,11 +311,10 @@ class GradientFreeFallback(Remedy):
         if not self.active:
             return
         saved, self._loaded = self._loaded, None
-        self._hold(trainer, pl_module)
-        assert self._weights is not None
+        weights = QuantumWeights.trained(trainer, pl_module, self._begun["groups"], whole=True)
+        self._hold(trainer, pl_module, weights)
         own = saved is not None and self._begun["method"] == self._method
-        start = self._begun["start"] if own else self._weights.read()
-        self._proposer = propose(self.method, start, self.seed + self._begun["step"], self.options)
+        self._proposer = self._propose(self._begun["start"] if own else _chosen(weights), self._begun["step"])
         if own and saved is not None:
             self._proposer.load_state_dict(saved)
 
@@ -297,6 +333,7 @@ class GradientFreeFallback(Remedy):
             "budget": self.budget.state_dict(),
             "return": self._return.state_dict(),
             "failures": self._failures,
+            "declined": self._declined,
             "loss": self._loss,
             "begun": dict(self._begun),
             "proposer": None if self._proposer is None else self._proposer.state_dict(),
@@ -308,11 +345,24 @@ class GradientFreeFallback(Remedy):
         self.active, self._loss = state_dict["active"], state_dict["loss"]
         self.budget.load_state_dict(state_dict["budget"])
         self._return.load_state_dict(state_dict["return"])
-        self._failures = state_dict["failures"]
+        self._failures, self._declined = state_dict["failures"], state_dict["declined"]
         self._begun, self._loaded = dict(state_dict["begun"]), state_dict["proposer"]
 
 
-def _trainable(module: Any) -> QuantumWeights:
-    """Those of all layers but the ones that the user has frozen."""
-    layers = quantum_modules(module).items()
-    return QuantumWeights({path: layer for path, layer in layers if any(p.requires_grad for p in layer.parameters())})
+def _chosen(weights: QuantumWeights) -> Tensor:
+    """The weights that are searched over, and no others."""
+    return weights.read()[weights.chosen]
+
+
+def _shots(weights: QuantumWeights) -> int:
+    return max((layer.shots or 0 for layer in weights.layers.values()), default=0)
+
+
+def _all_trained(trainer: Any, module: Any) -> QuantumWeights:
+    weights = QuantumWeights.trained(trainer, module)
+    if not len(weights):
+        raise InputError(
+            f"GradientFreeFallback searches over the weights of torchbp.QuantumLayer, and {type(module).__name__} "
+            "has none that train: wrap TorchQuantum modules with QuantumLayer.from_torchquantum."
+        )
+    return weights

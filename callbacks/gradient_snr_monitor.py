@@ -5,25 +5,40 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import ref
 
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
+from torchbp.arguments import whole_number
+from torchbp.callbacks.mechanics.constant_weights import constant
+from torchbp.callbacks.mechanics.evaluation import sum_over_ranks
+from torchbp.callbacks.mechanics.investigation import quantum_layers as _layers
+from torchbp.callbacks.mechanics.isolation import LossFunction, probing, training_loss
+from torchbp.callbacks.mechanics.optimizer_state import raw_optimizers
 from torchbp.callbacks.records.measurement import History, Measurement
+from torchbp.callbacks.records.pictures import picture_due
 from torchbp.errors import InputError, PreconditionError, TorchBPError
 from torchbp.gradients.groups import WeightGroup, find_groups
 from torchbp.gradients.microbatch import batch_size, n_parts, smallest_part
 from torchbp.gradients.probe import SourceName, check_source, measure, unfit_batch
 from torchbp.gradients.source import Measured
 from torchbp.gradients.stats import GradientStatistics, LayerSummary
+from torchbp.gradients.training import SOURCE as TRAINING
+from torchbp.gradients.training import ShiftListener, fits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_DEAF = (
+    "GradientSNRMonitor can't measure from the training at all steps: that takes quantum layers with finite shots on a "
+    "simulator, trained by gradient, one backward pass a step, and no loss_fn."
+)
 SHARDING = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 MAX_HISTORY = 1000
 """Measurements kept in memory and in checkpoints. Above that, every second of them goes; loggers have them all."""
@@ -49,8 +64,10 @@ class GradientSNRMonitor(Callback):
         every_n_steps: optimizer steps from one measurement to the next; the first step is measured.
         source: where the samples come from. "per_sample": the batch's samples, exact, from one forward and backward
             of the model and one more pass of each quantum layer. "microbatch": the gradients of parts of the batch,
-            for any model. "auto": `per_sample` where that can measure the quantum layers, else `microbatch`, and the
-            reason is printed once a fit. Either way the SNR is that of the whole batch's gradient.
+            for any model. "training": from the step's own backward pass, for quantum layers with finite shots (see
+            `torchbp.gradients.training`): takes no shots, and measures nothing else. "auto": `training` where all
+            quantum layers that train have finite shots, `per_sample` where that can measure them, else `microbatch`,
+            and the reason is printed once a fit. Either way the SNR is that of the whole batch's gradient.
         n_microbatches: parts of the batch K for the source `microbatch`, at least 2. One reading scatters widely
             (with K = 8, four in five readings of a single weight's true 3 lie between 1.7 and 5.4, by the noncentral
             t distribution), so look at layers and trends. A batch of fewer samples is split into single samples;
@@ -76,9 +93,9 @@ class GradientSNRMonitor(Callback):
         UnknownNameError: no such source.
 
     What it does not show: a low SNR alone is no barren plateau, a converged model has one too; and it belongs to
-    this batch size. `per_sample` takes a loss that is a mean over samples. A measurement costs about two training
-    steps from `per_sample`; from `microbatch` K steps on batches of 1/K of the size, which with few wires, where a
-    step takes its time whatever the batch, is nearly K steps.
+    this batch size. `per_sample` and `training` take a loss that is a mean over samples. A measurement costs about two
+    training steps from `per_sample`, next to nothing from `training`; from `microbatch` K steps on batches of 1/K of
+    the size, which with few wires, where a step takes its time whatever the batch, is nearly K steps.
     """
 
     def __init__(
@@ -86,7 +103,7 @@ class GradientSNRMonitor(Callback):
         every_n_steps: int = 50,
         n_microbatches: int = 8,
         *,
-        source: SourceName = "auto",
+        source: SourceName | Literal["training"] = "auto",
         loss_fn: LossFunction | None = None,
         heatmap: bool = True,
         per_weight: bool = False,
@@ -94,19 +111,23 @@ class GradientSNRMonitor(Callback):
         groups: Callable[[nn.Module], list[WeightGroup]] = find_groups,
     ) -> None:
         super().__init__()
-        if every_n_steps < 1:
-            raise InputError(f"every_n_steps is at least 1, got {every_n_steps}.")
-        if n_microbatches < 2:
-            raise InputError(f"A spread takes two samples: n_microbatches is at least 2, got {n_microbatches}.")
-        check_source(source)
-        self.every_n_steps, self.n_microbatches, self.source = every_n_steps, n_microbatches, source
+        if source != TRAINING:
+            check_source(source)
+        self.every_n_steps = whole_number("every_n_steps", every_n_steps, 1)
+        self.n_microbatches, self.source = whole_number("n_microbatches", n_microbatches, 2), source  # for a spread
         self.loss_fn, self.draw_heatmap, self.groups = loss_fn, heatmap, groups
         self.per_weight, self.shots_to_resolve = per_weight, shots_to_resolve
         self.spacing = 1
         self.history: list[Measurement] = []
         self.statistics: dict[str, GradientStatistics] = {}
-        self._source: SourceName = source  # the one that "auto" has come to in this fit
+        self._source = _on_parts(source)  # the one that "auto" has come to in this fit
+        self._deaf = False  # whether the training can't be listened to in this fit
+        self._listener: ShiftListener | None = None
+        self._listened = 0  # the step it listens to
+        self._needed: dict[str, float] | None = None  # shots to resolve, as that step began
         self._steps = 0
+        self._resumes = False
+        self._model: Callable[[], Any] = lambda: None
         self._warned: set[str] = set()
         self._boards: dict[int, Any] = {}
 
@@ -138,7 +159,7 @@ class GradientSNRMonitor(Callback):
         return {"steps": self._steps, "history": History.of(self.history).state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._steps = state_dict["steps"]
+        self._steps, self._resumes = state_dict["steps"], True
         self.history = History.from_state_dict(state_dict["history"]).measurements()
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -150,11 +171,19 @@ class GradientSNRMonitor(Callback):
             )
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        if not self._resumes and self._model() is not pl_module:  # another run
+            self._steps, self.history, self.statistics = 0, [], {}
+        self._resumes, self._model = False, ref(pl_module)
         self._boards = {}
-        self._source = self.source
+        self._source, self._deaf = _on_parts(self.source), False
+        self._stop_listening()
         groups = self.groups(pl_module)
         if not any(group.kind == "quantum" for group in groups):
             self._warn(trainer, "no quantum layer", _no_quantum_layer(pl_module))
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        # Added to a run that a checkpoint continues, it goes by the run's clock, which is that of its losses too.
+        self._steps = max(self._steps, trainer.fit_loop.epoch_loop._batches_that_stepped)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx % trainer.accumulate_grad_batches:  # in the middle of an accumulation window
@@ -162,10 +191,40 @@ class GradientSNRMonitor(Callback):
         step, self._steps = self._steps, self._steps + 1
         if step % (self.every_n_steps * self.spacing):
             return
+        if self._can_listen(trainer, pl_module):
+            self._listener, self._listened = ShiftListener(_layers(pl_module), partial(probing, pl_module)), step
+            self._listener.listen()
+            self._needed = self._shots(trainer, pl_module, batch, batch_idx)
+            return
+        if self.source == TRAINING:
+            self._say_once("deaf", _DEAF)
+            return
         layers = self._measure(trainer, pl_module, batch, batch_idx)
-        shots = self._shots(trainer, pl_module, batch, batch_idx) if self.shots_to_resolve else None
-        if any(layer.n_samples for layer in layers):
-            self._record(trainer, pl_module, Measurement(step, tuple(layers)), shots)
+        self._note(trainer, pl_module, step, layers, self._shots(trainer, pl_module, batch, batch_idx))
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._listener is None:
+            return
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        scale = (1.0 if scaler is None else scaler.get_scale()) / trainer.accumulate_grad_batches
+        self._listener.end_batch(batch_size(batch), scale)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
+            return
+        self._listener.stop()
+        groups = self.groups(pl_module)
+        measured, unfit, self._listener = self._listener.measured(groups), self._listener.unfit, None
+        layers = self._summarized(trainer, measured, groups)
+        self._note(trainer, pl_module, self._listened, layers, self._needed)
+        if sum_over_ranks(trainer, len(unfit)):
+            self._deaf = True
+            why = next((f": {path} was called {how}" for path, how in unfit.items()), "")
+            self._say_once("deaf", f"GradientSNRMonitor can't measure from the training{why}.")
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self._stop_listening()
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._stop_listening()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if picture_due(trainer.current_epoch + 1, trainer.max_epochs):
@@ -193,9 +252,12 @@ class GradientSNRMonitor(Callback):
                 f"GradientSNRMonitor can't measure on some batches and skips them. {unfit_batch(batch, smallest)}",
             )
             return []
-        measured = self._probe(trainer, module, batch, batch_idx, groups, least)
+        return self._summarized(trainer, self._probe(trainer, module, batch, batch_idx, groups, least), groups)
+
+    def _summarized(self, trainer: Any, measured: Measured, groups: list[WeightGroup]) -> list[LayerSummary]:
+        """Of all processes together."""
         statistics = measured.statistics
-        if world > 1:
+        if trainer.world_size > 1:
             statistics = statistics.reduce(lambda t: trainer.strategy.reduce(t, reduce_op="sum"))
         any_sample = bool(statistics.count.any())
         if "probe failed" not in self._warned and not any_sample:
@@ -224,13 +286,28 @@ class GradientSNRMonitor(Callback):
         scale = 1.0 if scaler is None else scaler.get_scale()
         try:
             with torch.enable_grad(), training_loss(trainer, module, batch_idx, self.loss_fn) as loss:
-                found = measure(module, loss, batch, groups, self._source, self.n_microbatches, scale, least)
+                try:
+                    found = measure(module, loss, batch, groups, self._source, self.n_microbatches, scale, least)
+                except (IndexError, RuntimeError, ValueError):
+                    size = batch_size(batch) or 0  # a step that squeezes its tensors fails on a part of one sample
+                    pairs = 0 if trainer.world_size > 1 else min(self.n_microbatches, size // 2)
+                    few = pairs < 2 or n_parts(size, self.n_microbatches, 1) <= pairs
+                    if few or self._source == "per_sample":
+                        raise
+                    found = measure(module, loss, batch, groups, "microbatch", pairs, scale, least)
+                    found = replace(found, reason=f"the training step fails on one sample, so of {size // pairs} each")
+                    self.n_microbatches = pairs
         except Exception as error:
             if trainer.fast_dev_run:  # that is what it is for
                 raise
             if trainer.world_size > 1 and self._source == "auto":  # it failed on parts, which the others go on with
                 self._source = "microbatch"
-            advice = "" if isinstance(error, TorchBPError) else " loss_fn=(module, batch) -> loss may help."
+            advice = ""
+            if not isinstance(error, TorchBPError):
+                advice = (
+                    " loss_fn=(module, batch) -> loss may help; so may a smaller n_microbatches, where a part of one "
+                    "sample is too small for it (a squeeze())."
+                )
             if isinstance(error, PreconditionError):
                 advice = ' source="microbatch" measures any model.'
             self._warn(
@@ -248,7 +325,30 @@ class GradientSNRMonitor(Callback):
             self._say_once(name, f"GradientSNRMonitor does not measure {name} from single samples: {why}.")
         return found
 
-    def _shots(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> dict[str, float]:
+    def _can_listen(self, trainer: Any, module: Any) -> bool:
+        """Whether the step that begins may tell the gradient by itself: one loss, one backward pass, finite shots."""
+        if self._deaf or self.source not in ("auto", TRAINING) or self.loss_fn is not None:
+            return False
+        if not module.automatic_optimization:
+            return False
+        layers = _layers(module)
+        once = all(type(optimizer).__name__ != "LBFGS" for optimizer in raw_optimizers(trainer))
+        return once and fits(layers) and not any(constant(layer) for layer in layers.values())
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.stop()
+        self._listener = None
+
+    def _note(
+        self, trainer: Any, module: Any, step: int, layers: list[LayerSummary], shots: dict[str, float] | None
+    ) -> None:
+        if any(layer.n_samples for layer in layers):
+            self._record(trainer, module, Measurement(step, tuple(layers)), shots)
+
+    def _shots(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> dict[str, float] | None:
+        if not self.shots_to_resolve:
+            return None
         from torchbp.callbacks.mechanics.investigation import needed_shots
 
         try:
@@ -303,11 +403,9 @@ class GradientSNRMonitor(Callback):
         self._warned.add(occasion)
 
 
-def picture_due(epoch: int, max_epochs: int | None) -> bool:
-    """Whether to draw after this epoch (1, 2, ...): about ten times a run; at powers of two where its end is open."""
-    if max_epochs is None or max_epochs < 1:
-        return epoch > 0 and epoch & (epoch - 1) == 0
-    return epoch > 0 and (epoch % -(-max_epochs // 10) == 0 or epoch == max_epochs)
+def _on_parts(source: SourceName | Literal["training"]) -> SourceName:
+    """Where the training itself tells nothing."""
+    return "auto" if source == "training" else source
 
 
 def _no_quantum_layer(module: nn.Module) -> str:

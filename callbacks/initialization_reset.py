@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from torchbp.callbacks.mechanics.budgets import excuse, shots_left
-from torchbp.callbacks.mechanics.candidates import Score, best, draw, score
-from torchbp.callbacks.mechanics.evaluation import agreed, losses_at
-from torchbp.callbacks.mechanics.investigation import quantum_layers
-from torchbp.callbacks.mechanics.loss_record import LossRecord, returned_loss
+from torchbp.callbacks.mechanics.evaluation import agreed
 from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights, averaged_models
 from torchbp.callbacks.mechanics.shot_forecast import ShotForecast
-from torchbp.callbacks.mechanics.snapshot import Snapshot
 from torchbp.callbacks.mechanics.step_hooks import StepHooks
+from torchbp.callbacks.mechanics.trials.candidates import Score, best, draw, score
+from torchbp.callbacks.on_trial import OnTrial, layers_in_words
 from torchbp.callbacks.plateau_detector import PlateauDetector
-from torchbp.callbacks.remedy import Remedy
 from torchbp.circuits.initializers import INITIALIZERS, Initializer
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
@@ -32,18 +29,7 @@ DOUBTFUL = (Verdict.SHOT_LIMITED, Verdict.CONVERGED)
 """Verdicts on runs that may be better off than any candidate."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A reset that has not proved itself: when it began, the loss it has to beat, and what there was before."""
-
-    step: int
-    verdict: str
-    groups: tuple[str, ...] | None
-    before: float
-    snapshot: Snapshot
-
-
-class InitializationReset(Remedy):
+class InitializationReset(OnTrial):
     """Draws new quantum weights, starts from the most promising, and goes back if that was no good.
 
     A reset is a transaction. `candidates` starting points are drawn from `strategy`; each costs two passes over half
@@ -55,24 +41,24 @@ class InitializationReset(Remedy):
 
     Where it is told to answer the verdicts shot_limited or converged, as `PlateauGuard` does, it acts on them only if
     the gradient can't be told from the noise of shots, and stays where it is unless the best candidate's promise is
-    below the present mean loss. A run that has come as far as its shots allow is so left alone.
+    below the present loss, on the same halves of the batch. A run that has come as far as its shots allow is so left
+    alone.
 
-    After `trial` steps the mean training loss of the last quarter is compared with the mean over as many steps before
-    the reset. Where it is not lower, the whole model, classical parts and buffers too, and the optimizer's memory
-    become what they were before. A trial that is still open as the fit ends is judged then, by what there is of it.
+    After `trial` steps the model is compared with what it was (see `OnTrial`), and goes back to that where it has not
+    become better. A trial that is still open as the fit ends is judged then, by what there is of it.
 
     Args:
         detector: gives the verdicts, see `Remedy`.
         strategy: a name in `torchbp.circuits.INITIALIZERS`, a function `(circuit, generator) -> (P,)`, or several of
             them that candidates are drawn from in turn. `functools.partial` passes options.
         scope: "plateau": the circuit layers that the verdict names, "all": all quantum weights. A verdict that names
-            none is about all.
+            none is about all. Weights that are frozen, or not trained, are never touched.
         max_resets: in a run, those taken back too.
         candidates: starting points to choose from; with 1 nothing is evaluated.
         max_shots: for the choice; fewer candidates are evaluated where they would take more. The rest of a
             `ShotBudget` is a limit too.
         warmup: steps; 0 for none.
-        trial: steps; left out: twice as many as it takes the detector to give a verdict.
+        trial: steps; left out: `OnTrial.trial_steps`.
         seed: of the candidates and of the random numbers they are compared with.
         answers, dry_run, name: see `Remedy`.
 
@@ -108,11 +94,8 @@ class InitializationReset(Remedy):
         self.scope, self.max_resets, self.candidates, self.max_shots = scope, max_resets, candidates, max_shots
         self.warmup, self.trial, self.seed = warmup, trial, seed
         self.resets = 0
-        self._trial: Trial | None = None
         self._hooks: StepHooks | None = None
-        self._losses = LossRecord(1)
         self._declined = False  # since the last reset
-        self._silent = False  # whether the training step returns no loss
         self._forecast = ShotForecast()
 
     @property
@@ -120,68 +103,64 @@ class InitializationReset(Remedy):
         return self.resets < self.max_resets
 
     @property
-    def busy(self) -> bool:
-        return self._trial is not None
-
-    @property
     def trial_steps(self) -> int:
         """Steps from a reset to its judgement."""
-        return self.trial or 2 * self.detector.watch.to_verdict
+        return self.trial or super().trial_steps
 
     def describe(self, diagnosis: Diagnosis) -> str:
         condition = ", if it promises a lower loss than the present," if diagnosis.verdict in DOUBTFUL else ""
-        where = ", ".join(self._groups(diagnosis) or ()) or "all quantum weights"
+        where = "the layers that the verdict names" if self.scope == "plateau" and diagnosis.layers else "all layers"
         names = ", ".join(s if isinstance(s, str) else getattr(s, "__name__", "a function") for s in self.strategies)
         return f"reset {where} to the best{condition} of {self.candidates} candidates ({names})"
 
     def suits(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
+        weights = self._weights(trainer, module, diagnosis)
+        if not len(weights):
+            return False
         if diagnosis.verdict not in DOUBTFUL:
             return True
         if diagnosis.verdict is Verdict.CONVERGED and self.detector.target is not None:  # which it has reached
             return False
-        shots = max((layer.shots or 0 for layer in quantum_layers(module).values()), default=0)
+        shots = max(layer.shots or 0 for layer in weights.layers.values())
         return diagnosis.shots_for(self.detector.thresholds.snr) > shots > 0 and not self._declined
 
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
-        groups = self._groups(diagnosis)
-        weights = QuantumWeights.of(module, groups)
-        if not len(weights):  # a verdict on layers that are not torchbp's
-            weights, groups = QuantumWeights.of(module), None
-        points, scores, spent = self._explore(trainer, module, weights, batch, batch_idx)
+        weights = self._weights(trainer, module, diagnosis)
+        doubtful = diagnosis.verdict in DOUBTFUL
+        points, scores, spent = self._explore(trainer, module, weights, batch, batch_idx, doubtful)
+        present = scores.pop().loss if doubtful and scores else math.nan
         chosen = best(scores) if scores else 0
-        before = self._losses.mean(trainer)
-        if diagnosis.verdict in DOUBTFUL and not (scores and scores[chosen].promise < before):
+        numbers: dict[str, Any] = {"shots": spent, "layers": list(weights.groups), "candidates": len(points)}
+        if scores:
+            numbers |= {"losses": [s.loss for s in scores], "slopes": [s.slope for s in scores], "chosen": chosen}
+        if doubtful and not (scores and scores[chosen].promise < present):
             self._declined = True
-            text = f"No reset: none of {len(scores)} candidates promises a lower loss than the present {before:.4g}."
-            promises = [s.promise for s in scores]
-            self.tell(trainer, "declined", f"{text} {diagnosis}", shots=spent, loss_before=before, promises=promises)
+            text = f"No reset: none of {len(scores)} candidates promises a lower loss than the present {present:.4g}."
+            self.tell(trainer, "declined", text, loss_before=present, promises=[s.promise for s in scores], **numbers)
             return
         self._declined = False
         self.resets += 1
-        self._trial = Trial(self.step, diagnosis.verdict.value, groups, before, Snapshot.of(trainer, module))
+        self.begin_trial(trainer, module, diagnosis.verdict.value, weights.groups)
         weights.write(points[chosen])
         for optimizer in raw_optimizers(trainer):
             forget(optimizer, weights.elements())
         weights.publish(module, averaged_models(trainer))
-        self._losses.clear()
         self._hook(trainer, module)
-        numbers: dict[str, Any] = {"weights": len(weights), "candidates": len(points), "loss_before": before}
-        if scores:
-            numbers |= {"losses": [s.loss for s in scores], "slopes": [s.slope for s in scores], "chosen": chosen}
-        text = f"Reset {self.resets} of {self.max_resets}: {len(weights)} weights to the best of {len(points)} "
-        text += f"candidates, on trial for {self.trial_steps} steps. {diagnosis}"
-        self.tell(trainer, "reset", text, shots=spent, **numbers)
+        where = layers_in_words(module, weights)
+        text = f"Reset {self.resets} of {self.max_resets}: {len(weights)} weights ({where}) to the best of "
+        text += f"{len(points)} candidates, on trial for {self.trial_steps} steps."
+        self.tell(trainer, "reset", text, weights=len(weights), **numbers)
 
     def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
-        if self._silent and self.step % self.detector.monitor.every_n_steps == 0:
-            self._losses.note(torch.tensor(self._loss(trainer, module, batch, batch_idx)))
         if self._trial is None:
             return
         if self._hooks is not None:
             self._hooks.share = (self.step - self._trial.step + 1) / (self.warmup + 1)
             if self._hooks.share >= 1:
                 self._unhook()
-        if self.step - self._trial.step >= self.trial_steps:
+        if self.pair_due(self.trial_steps):
+            self.take_pair(trainer, module, batch, batch_idx)
+        if self.is_over(trainer, self._trial.step, self.trial_steps):
             self._judge(trainer, module)
             self.detector.restart()
 
@@ -199,42 +178,20 @@ class InitializationReset(Remedy):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
         self._forecast.forget()
-        self._losses.length = max(1, self.trial_steps // 4) * trainer.accumulate_grad_batches
         if self._trial is not None and self.step + 1 - self._trial.step <= self.warmup:
             self._hook(trainer, pl_module)
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        loss = returned_loss(trainer, outputs)
-        self._silent = loss is None
-        if loss is not None:
-            self._losses.note(loss)
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
     def state_dict(self) -> dict[str, Any]:
-        trial = self._trial
-        saved = None
-        if trial is not None:
-            saved = vars(trial) | {"snapshot": trial.snapshot.state_dict()}
-            saved["groups"] = None if trial.groups is None else list(trial.groups)
-        losses = self._losses.state_dict()
-        own = {"resets": self.resets, "declined": self._declined, "trial": saved, "losses": losses}
-        return super().state_dict() | own | {"silent": self._silent}
+        return super().state_dict() | {"resets": self.resets, "declined": self._declined}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.resets, self._declined = state_dict["resets"], state_dict["declined"]
-        self._silent = state_dict["silent"]
-        self._losses.load_state_dict(state_dict["losses"])
-        saved = state_dict["trial"]
-        self._trial = None
-        if saved is not None:
-            groups = None if saved["groups"] is None else tuple(saved["groups"])
-            snapshot = Snapshot.from_state_dict(saved["snapshot"])
-            self._trial = Trial(**saved | {"groups": groups, "snapshot": snapshot})
 
-    def _groups(self, diagnosis: Diagnosis) -> tuple[str, ...] | None:
-        """Circuit layers to reset; None for all."""
-        return diagnosis.layers if self.scope == "plateau" and diagnosis.layers else None
+    def _weights(self, trainer: Any, module: Any, diagnosis: Diagnosis) -> QuantumWeights:
+        """What a reset would change."""
+        about = diagnosis if self.scope == "plateau" else replace(diagnosis, layers=())
+        return self.concerned(trainer, module, about)
 
     def _affordable(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> int:
         """How many candidates can be evaluated; 1 needs no evaluation."""
@@ -250,9 +207,12 @@ class InitializationReset(Remedy):
         return agreed(trainer, max(1, affordable))
 
     def _explore(
-        self, trainer: Any, module: Any, weights: QuantumWeights, batch: Any, batch_idx: int
+        self, trainer: Any, module: Any, weights: QuantumWeights, batch: Any, batch_idx: int, present: bool
     ) -> tuple[list[Tensor], list[Score], int]:
-        """Starting points, what each promises (nothing, where there is one only), and the shots that took."""
+        """Starting points, what each promises (nothing, where there is one only), and the shots that took.
+
+        With `present` there is one more score, the last: of the weights as they are.
+        """
         seed = self.seed + 1_000_003 * (self.resets + 1)
         number = self._affordable(trainer, module, batch, batch_idx)
         points = draw(weights, self.strategies, number, torch.Generator().manual_seed(seed))
@@ -260,37 +220,20 @@ class InitializationReset(Remedy):
         spent = weights.shots_used
         if number > 1:
             loss_fn = self.detector.loss_fn
-            scores = score(trainer, module, weights, points, batch, batch_idx, seed=seed, loss_fn=loss_fn)
+            every = [*points, weights.read()] if present else points
+            scores = score(trainer, module, weights, every, batch, batch_idx, seed=seed, loss_fn=loss_fn)
         spent = weights.shots_used - spent
         excuse(trainer, spent)
         return points, scores, spent
 
-    def _loss(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> float:
-        """The present loss, undisturbed."""
-        weights = QuantumWeights.of(module)
-        seed, loss_fn = self.seed + self.step, self.detector.loss_fn
-        return losses_at(trainer, module, weights, [weights.read()], batch, batch_idx, seed=seed, loss_fn=loss_fn)[0]
-
     def _judge(self, trainer: Any, module: Any) -> None:
-        trial, after = self._trial, self._losses.mean(trainer)
-        assert trial is not None
-        self._trial = None
         self._unhook()
-        worse = not (after < trial.before or (math.isnan(trial.before) and math.isfinite(after)))
-        numbers = {"loss_before": trial.before, "loss_after": after, "verdict": trial.verdict, "since": trial.step}
-        losses = f"the mean loss is {after:.4g}, and was {trial.before:.4g} before"
-        if not agreed(trainer, worse):
-            self.tell(trainer, "kept", f"The reset of step {trial.step} is kept: {losses}.", **numbers)
-            return
-        trial.snapshot.restore(trainer, module)
-        QuantumWeights.of(module, trial.groups).publish(module, averaged_models(trainer))
-        self._losses.clear()
-        self.tell(trainer, "rollback", f"The reset of step {trial.step} is taken back: {losses}.", **numbers)
+        self.settle(trainer, module, "The reset")
 
     def _hook(self, trainer: Any, module: Any) -> None:
         self._unhook()
         if self.warmup and self._trial is not None:
-            elements = QuantumWeights.of(module, self._trial.groups).elements()
+            elements = QuantumWeights.trained(trainer, module, self._trial.groups).elements()
             self._hooks = StepHooks(raw_optimizers(trainer), elements)
             self._hooks.share = 1 / (self.warmup + 1)
 

@@ -8,26 +8,30 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from torchbp.callbacks.mechanics.candidates import draw
 from torchbp.callbacks.mechanics.growth import Stage, allows, stages
 from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
-from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights, averaged_models
+from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights, averaged_models, layer_names
 from torchbp.callbacks.mechanics.step_hooks import StepHooks
+from torchbp.callbacks.mechanics.trials.candidates import draw
+from torchbp.callbacks.on_trial import OnTrial
 from torchbp.callbacks.plateau_detector import PlateauDetector
-from torchbp.callbacks.remedy import Remedy
 from torchbp.circuits.initializers import INITIALIZERS, Initializer
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.layer.foreign import AnyLayer, quantum_modules
 
 
-class LayerwiseTraining(Remedy):
+class LayerwiseTraining(OnTrial):
     """Starts with the first layers of every circuit, and adds layers as training goes on (Skolik 2021, 2006.14904).
 
     Layers that wait have all weights at zero, where rotations do nothing; their fixed gates stay. Layers that have had
     their turn are frozen. Weights that are frozen or wait get no gradient and no update: not from momentum, not from
     weight decay. When the circuit is whole, all of it is trained, or `partitions` of it in turn. At every change the
-    optimizer forgets the quantum weights; classical weights are trained all the time.
+    optimizer forgets the quantum weights; classical weights are trained all the time. Weights that the user froze stay
+    as they are.
+
+    At a verdict the quantum layers that it names grow, and the others are trained as before. It is on trial then (see
+    `OnTrial`) until the whole circuit has been trained for `trial` steps, or the fit ends.
 
     Args:
         detector: gives the verdicts, see `Remedy`.
@@ -40,6 +44,7 @@ class LayerwiseTraining(Remedy):
             first layers from the weights they have.
         strategy: initializer of the first layers, see `InitializationReset`.
         epochs: the most epochs between changes for the schedule "snr".
+        trial: steps that the whole circuit is trained before it is judged; left out: `OnTrial.trial_steps`.
         seed: of the drawn weights.
         answers, dry_run, name: see `Remedy`.
 
@@ -47,7 +52,7 @@ class LayerwiseTraining(Remedy):
         InputError: a number below 1.
         UnknownNameError: no such schedule, begin, strategy or verdict.
 
-    What it can't promise: that layers trained one by one end where all together would (Campos 2021, 2103.07585, shows
+    What it can't promise: that layers trained one by one end where all together would (Campos 2021, 2010.09720, shows
     tasks where they stop improving), or that the whole circuit has no plateau once it is random enough.
     """
 
@@ -64,6 +69,7 @@ class LayerwiseTraining(Remedy):
         begin: Literal["verdict", "start"] = "verdict",
         strategy: str | Initializer = "gaussian",
         epochs: int = 20,
+        trial: int | None = None,
         seed: int = 0,
         answers: Iterable[Verdict | str] = (Verdict.BARREN_PLATEAU, Verdict.NOISE_INDUCED),
         dry_run: bool = False,
@@ -76,13 +82,17 @@ class LayerwiseTraining(Remedy):
             raise UnknownNameError("begin", begin, ("verdict", "start"))
         if isinstance(strategy, str) and strategy not in INITIALIZERS:
             raise UnknownNameError("initializer", strategy, INITIALIZERS)
-        for what, value in (("schedule", schedule), ("grow", grow), ("partitions", partitions), ("epochs", epochs)):
-            if not isinstance(value, str) and value < 1:
+        numbers = {"schedule": schedule, "grow": grow, "partitions": partitions, "epochs": epochs, "trial": trial}
+        for what, value in numbers.items():
+            if isinstance(value, int) and value < 1:
                 raise InputError(f"{what} is at least 1, got {value}.")
         self.schedule, self.grow, self.freeze, self.partitions = schedule, grow, freeze, partitions
-        self.begin, self.strategy, self.epochs, self.seed = begin, strategy, epochs, seed
+        self.begin, self.strategy, self.epochs, self.trial, self.seed = begin, strategy, epochs, trial, seed
         self._stage: int | None = None  # index of the present one
-        self._epochs = self._began = 0  # since it began, and the step when it did
+        self._entered = self._began = 0  # epoch and step when it began
+        self._whole = 0  # the step from which on the circuit was whole
+        self._names: list[str] | None = None  # circuit layers of the quantum layers that grow; None for all
+        self._done = False
         self._stages: list[Stage] = []
         self._turns = 1  # the last of them, which come again and again
         self._hooks: StepHooks | None = None
@@ -90,11 +100,21 @@ class LayerwiseTraining(Remedy):
 
     @property
     def available(self) -> bool:
-        return self.begin == "verdict" and self._stage is None and len(self._stages) > self._turns
+        return self.begin == "verdict" and self._stage is None and not self._done and len(self._stages) > self._turns
+
+    @property
+    def trial_steps(self) -> int:
+        """Steps of the whole circuit before it is judged."""
+        return self.trial or super().trial_steps
+
+    @property
+    def growing(self) -> bool:
+        """Whether the circuit is not whole yet."""
+        return self._stage is not None and self._stage < len(self._stages) - self._turns
 
     @property
     def busy(self) -> bool:
-        return self._stage is not None and self._stage < len(self._stages) - self._turns
+        return self.growing or super().busy
 
     def gives_way(self, diagnosis: Diagnosis) -> bool:
         return diagnosis.verdict is Verdict.DIVERGING
@@ -103,26 +123,42 @@ class LayerwiseTraining(Remedy):
         return f"start anew with {self.grow} of {self._stages[-1].grown} circuit layers, and grow"
 
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
-        weights = QuantumWeights.of(module)
+        weights = self.concerned(trainer, module, diagnosis, whole=True)
+        self._names = list(weights.groups)
+        self._plan(module)
+        self.begin_trial(trainer, module, diagnosis.verdict.value, weights.groups)
         generator = torch.Generator().manual_seed(self.seed)
         weights.write(draw(weights, [self.strategy], 1, generator)[0])
-        self._start(trainer, module, f" {diagnosis}")
+        self._start(trainer, module)
+
+    def suits(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
+        weights = self.concerned(trainer, module, diagnosis, whole=True)
+        return any(len(layer.weight_groups) > self.grow for layer in weights.layers.values())
 
     def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         if self._stage is None:
             if self.begin == "start" and len(self._stages) > self._turns and not self.dry_run:
-                self._start(trainer, module, "")
-        elif self._due(module):
+                self._start(trainer, module)
+        elif self._due(trainer, module):
             last = len(self._stages) - 1
             following = self._stage + 1 if self._stage < last else last - self._turns + 1
             if following != self._stage:
-                self._enter(trainer, module, following, "")
+                self._enter(trainer, module, following)
+        if self._trial is not None and self.pair_due(self.trial_steps):
+            self.take_pair(trainer, module, batch, batch_idx)
+        whole_since = self.step if self.growing else self._whole
+        if self.is_over(trainer, whole_since, self.trial_steps):
+            self.conclude(trainer, module)
+            self.detector.restart()
+
+    def conclude(self, trainer: Any, module: Any) -> None:
+        if self._trial is not None and not self.settle(trainer, module, "Growing the circuit"):
+            self.restore(trainer, module)
+            self._stage, self._done = None, True
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         super().on_fit_start(trainer, pl_module)
-        n = max((len(layer.weight_groups) for layer in quantum_modules(pl_module).values()), default=0)
-        self._turns = min(self.partitions, max(1, n))
-        self._stages = stages(n, self.grow, freeze=self.freeze, partitions=self._turns)
+        self._plan(pl_module)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
@@ -137,30 +173,43 @@ class LayerwiseTraining(Remedy):
                 still = mask.view_as(parameter).to(parameter.device)
                 parameter.grad = parameter.grad.masked_fill(still, 0.0)  # it counts for no clipped norm either
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        super().on_train_epoch_end(trainer, pl_module)
-        self._epochs += 1
-
     def restore(self, trainer: Any, module: Any) -> None:
         if self._hooks is not None:
             self._hooks.remove()
         self._hooks, self._still = None, {}
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"stage": self._stage, "since": [self._epochs, self._began]}
+        since = [self._entered, self._began, self._whole]
+        return super().state_dict() | {"stage": self._stage, "since": since, "names": self._names, "done": self._done}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self._stage = state_dict["stage"]
-        self._epochs, self._began = state_dict["since"]
+        self._stage, self._names, self._done = state_dict["stage"], state_dict["names"], state_dict["done"]
+        self._entered, self._began, self._whole = state_dict["since"]
 
-    def _due(self, module: Any) -> bool:
+    def _plan(self, module: Any) -> None:
+        layers = quantum_modules(module).items()
+        names = None if self._names is None else set(self._names)
+        counts = [
+            len(own) for path, q in layers if (own := layer_names(path, q)) and not (names and names.isdisjoint(own))
+        ]
+        n = max(counts, default=0)
+        self._turns = min(self.partitions, max(1, n))
+        self._stages = stages(n, self.grow, freeze=self.freeze, partitions=self._turns)
+
+    def _weights(self, trainer: Any, module: Any) -> QuantumWeights:
+        """What grows."""
+        return QuantumWeights.trained(trainer, module, self._names, whole=True)
+
+    def _due(self, trainer: Any, module: Any) -> bool:
+        # By the trainer's count: a checkpoint of an epoch's last step has not seen the end of that epoch.
+        epochs = trainer.current_epoch - self._entered
         if self.schedule != "snr":
-            return self._epochs >= self.schedule
-        if self._epochs >= self.epochs:
+            return epochs >= self.schedule
+        if epochs >= self.epochs:
             return True
         history = self.detector.monitor.history
-        if not self.busy or not history or history[-1].step < self._began:
+        if not self.growing or not history or history[-1].step < self._began:
             return False
         assert self._stage is not None
         now, following = self._stages[self._stage], self._stages[self._stage + 1]
@@ -169,33 +218,37 @@ class LayerwiseTraining(Remedy):
         waiting = [layer for layer, k in measured if now.grown <= k < following.grown]
         return allows(waiting, [layer for layer, k in measured if now.trains(k)])
 
-    def _start(self, trainer: Any, module: Any, why: str) -> None:
+    def _start(self, trainer: Any, module: Any) -> None:
         """The waiting layers go to zero, and the first ones are trained."""
         first = self._stages[0]
-        weights = QuantumWeights.of(module)
+        weights = self._weights(trainer, module)
         waiting = torch.cat([_mask(layer, lambda k: k >= first.grown) for layer in weights.layers.values()])
         weights.write(torch.where(waiting, 0.0, weights.read()))
-        self._enter(trainer, module, 0, why)
+        self._enter(trainer, module, 0)
 
-    def _enter(self, trainer: Any, module: Any, stage: int, why: str) -> None:
-        self._stage, self._epochs, self._began = stage, 0, self.step
+    def _enter(self, trainer: Any, module: Any, stage: int) -> None:
+        was_growing = self._stage is None or self.growing
+        self._stage, self._entered, self._began = stage, trainer.current_epoch, self.step
+        if was_growing and not self.growing:
+            self._whole = self.step
         self.restore(trainer, module)
         self._pin(trainer, module)
-        weights = QuantumWeights.of(module)
+        weights = self._weights(trainer, module)
         for optimizer in raw_optimizers(trainer):
             forget(optimizer, weights.elements())
         weights.publish(module, averaged_models(trainer))
         now, n = self._stages[stage], self._stages[-1].grown
         trained = f"layers {now.first + 1} to {now.last}" if now.last - now.first > 1 else f"layer {now.last}"
-        text = f"Trains {trained} of the {now.grown} that the circuit has grown to, out of {n}.{why}"
+        text = f"Trains {trained} of the {now.grown} that the circuit has grown to, out of {n}."
         self.tell(trainer, "layerwise", text, trained=[now.first, now.last], grown=now.grown, layers=n)
 
     def _pin(self, trainer: Any, module: Any) -> None:
         """Hold what the present stage does not train."""
         assert self._stage is not None
         now = self._stages[self._stage]
-        weights = QuantumWeights.of(module)
-        weights.chosen = torch.cat([_mask(layer, lambda k: not now.trains(k)) for layer in weights.layers.values()])
+        weights = self._weights(trainer, module)
+        still = torch.cat([_mask(layer, lambda k: not now.trains(k)) for layer in weights.layers.values()])
+        weights.chosen = weights.chosen & still
         self._still = weights.elements()
         self._hooks = StepHooks(raw_optimizers(trainer), self._still)
         self._hooks.share = 0.0
@@ -211,8 +264,7 @@ def _mask(layer: AnyLayer, wanted: Callable[[int], bool]) -> Tensor:
 
 def _places(module: Any) -> dict[str, int]:
     """The number of each circuit layer in its circuit, by the name the monitor gives it."""
-    found = {}
+    found: dict[str, int] = {}
     for path, layer in quantum_modules(module).items():
-        for k, name in enumerate(layer.weight_groups):
-            found[f"{path}/{name}" if path else name] = k
+        found |= {name: k for k, name in enumerate(layer_names(path, layer))}
     return found

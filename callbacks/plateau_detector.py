@@ -6,7 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import ref
@@ -18,16 +18,16 @@ from torch import Tensor
 from torchbp.arguments import whole_number
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.mechanics.evaluation import agreed, mean_over_ranks
-from torchbp.callbacks.mechanics.held_batches import HeldBatches
+from torchbp.callbacks.mechanics.experiments.held_batches import HeldBatches
+from torchbp.callbacks.mechanics.experiments.laboratory import investigate
+from torchbp.callbacks.mechanics.experiments.loss_feed import LossFeed
+from torchbp.callbacks.mechanics.experiments.references import References
+from torchbp.callbacks.mechanics.experiments.step_record import StepRecord
 from torchbp.callbacks.mechanics.investigation import current_loss
 from torchbp.callbacks.mechanics.isolation import LossFunction
-from torchbp.callbacks.mechanics.laboratory import investigate
-from torchbp.callbacks.mechanics.loss_feed import LossFeed
-from torchbp.callbacks.mechanics.step_record import StepRecord
 from torchbp.callbacks.records.announcement import announce
 from torchbp.callbacks.records.events import Event
 from torchbp.diagnosis.baseline import Baseline
-from torchbp.diagnosis.drift import Reference, can_drift
 from torchbp.diagnosis.evidence import Evidence, LayerEvidence
 from torchbp.diagnosis.light_cone import dead_layers
 from torchbp.diagnosis.plateau import Experiment, Thresholds, diagnose, progresses
@@ -35,7 +35,6 @@ from torchbp.diagnosis.trend import LossTrend
 from torchbp.diagnosis.verdicts import Diagnosis
 from torchbp.diagnosis.watch import Watch
 from torchbp.errors import TorchBPError
-from torchbp.gradients.isolation import undisturbed
 from torchbp.layer import QuantumLayer
 from torchbp.layer.foreign import AnyLayer, ForeignLayer, quantum_modules
 
@@ -121,7 +120,7 @@ class PlateauDetector(Callback):
         self.judged = 0
         self.watch.restart()
         self._known = Evidence(0, LossTrend.of([]))  # of the last survey
-        self._references: dict[str, Reference] = {}
+        self._references = References()
         self._clear()
 
     def _clear(self) -> None:
@@ -155,7 +154,7 @@ class PlateauDetector(Callback):
             "known": [self._known.span, self._known.scale],
             "judged": self.judged,
             "diagnosis": None if self.diagnosis is None else self.diagnosis.dumps(),
-            "references": {path: _tensors(reference) for path, reference in self._references.items()},
+            "references": self._references.state_dict(),
             "events": [json.dumps(asdict(event), default=str) for event in self.events],
             "monitor": self.monitor.state_dict() if self._drives_monitor else None,
         }
@@ -167,7 +166,7 @@ class PlateauDetector(Callback):
         self._known, self.judged = replace(self._known, span=span, scale=scale), state_dict["judged"]
         saved = state_dict["diagnosis"]
         self.diagnosis = None if saved is None else Diagnosis.loads(saved)
-        self._references = {path: Reference(**tensors) for path, tensors in state_dict["references"].items()}
+        self._references.load_state_dict(state_dict["references"])
         self.events = [Event(**json.loads(text)) for text in state_dict["events"]]
         if state_dict["monitor"] is not None:
             self.monitor.load_state_dict(state_dict["monitor"])
@@ -201,6 +200,8 @@ class PlateauDetector(Callback):
                 rank_zero_info(f"PlateauDetector judges {path or 'the model'} by outputs and losses: {layer.unknown}")
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if self._drives_monitor:
+            self.monitor.on_train_start(trainer, pl_module)
         self.watch.plan(trainer.estimated_stepping_batches)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -230,6 +231,8 @@ class PlateauDetector(Callback):
             self.monitor.on_train_end(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._drives_monitor:
+            self.monitor.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self._feed.batch(trainer, None if self.loss_fn else outputs)
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return
@@ -237,6 +240,8 @@ class PlateauDetector(Callback):
         if not layers:
             return
         look = self.watch.step()
+        if self.watch.steps == 1:
+            self._log(trainer, pl_module)
         losses = self._feed.step(trainer)
         if self._feed.silent and self.watch.steps % max(1, self.watch.stride // 4) == 0:
             now = self._attempt(trainer, lambda: current_loss(trainer, pl_module, batch, batch_idx, self.loss_fn))
@@ -256,7 +261,7 @@ class PlateauDetector(Callback):
             evidence,
             layers=tuple(self._layer(path, layer, evidence.loss.rate) for path, layer in layers.items()),
             stalled=self.watch.stalled,
-            drift=agreed(trainer, self._drift(module, layers)),
+            drift=agreed(trainer, self._references.drift(module, layers)),
         )
         found = agreed(trainer, diagnose(evidence, self._limits))
         if isinstance(found, Experiment):
@@ -266,6 +271,10 @@ class PlateauDetector(Callback):
             self._tell(trainer, found)
         if self.watch.steps % self.watch.window < self.watch.stride:
             self._steps.restart()
+        self._log(trainer, module)
+
+    def _log(self, trainer: Any, module: Any) -> None:
+        """For `EarlyStopping`, from the first step on."""
         if not trainer.barebones:
             module.log("torchbp/plateau_layers", _ailing(self.diagnosis), on_step=True, on_epoch=False, batch_size=1)
 
@@ -369,17 +378,6 @@ class PlateauDetector(Callback):
             warnings.warn(message, stacklevel=2)
         self._warned.add(occasion)
 
-    def _drift(self, module: Any, layers: dict[str, AnyLayer]) -> float | None:
-        """The largest shift of any layer's reference circuit, in standard errors; None where none can drift."""
-        able = {path: layer for path, layer in layers.items() if can_drift(layer)}
-        if not able:
-            return None
-        with undisturbed(module):
-            for path, layer in able.items():
-                if path not in self._references:
-                    self._references[path] = Reference.of(layer)
-            return max(self._references[path].shift(layer) for path, layer in able.items())
-
     def _tell(self, trainer: Any, found: Diagnosis) -> None:
         ago = self.watch.onset
         found = replace(found, onset=None if ago is None else max(0, self.step - ago))
@@ -391,11 +389,6 @@ class PlateauDetector(Callback):
             event = Event(self.step, "verdict", str(found), {**asdict(found), "verdict": found.verdict.value})
             self.events.append(event)
             announce(trainer, event)
-
-
-def _tensors(record: Any) -> dict[str, Tensor]:
-    """The fields of a dataclass of tensors."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _ailing(diagnosis: Diagnosis | None) -> float:

@@ -12,6 +12,7 @@ from torchbp.callbacks.gradient_free_fallback import GradientFreeFallback
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.initialization_reset import DOUBTFUL, InitializationReset
 from torchbp.callbacks.layerwise_training import LayerwiseTraining
+from torchbp.callbacks.natural_gradient import NaturalGradient
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.plateau_stopping import PlateauStopping
 from torchbp.callbacks.records.events import Event
@@ -22,10 +23,10 @@ from torchbp.errors import InputError
 
 
 def default_ladder() -> list[Remedy]:
-    """More shots, a new start, few layers at a time, a search without gradients, and in the end the end."""
+    """More shots, natural gradient, a new start, few layers at a time, a search without gradients, and the end."""
     verdicts = (Verdict.BARREN_PLATEAU, Verdict.LOCAL_MINIMUM, *DOUBTFUL)
     reset = InitializationReset(answers=verdicts)
-    return [AdaptiveShots(), reset, LayerwiseTraining(), GradientFreeFallback(), PlateauStopping()]
+    return [AdaptiveShots(), NaturalGradient(), reset, LayerwiseTraining(), GradientFreeFallback(), PlateauStopping()]
 
 
 def _forwarded(hook: str) -> Callable[..., None]:
@@ -48,7 +49,7 @@ class PlateauGuard(Callback):
     |---|---|
     | shot_limited | more shots (`AdaptiveShots`), a new start that promises more, a search without gradients, stop |
     | barren_plateau | a new start on trial (`InitializationReset`), growing layers (`LayerwiseTraining`), search |
-    | local_minimum | a new start on trial, a search, stop |
+    | local_minimum | natural gradient where the metric is ill-conditioned, a new start on trial, a search, stop |
     | noise_induced | growing layers, stop |
     | converged | where shot noise hides the gradient, more shots or a new start that promises more; stop |
     | diverging | stop (`PlateauStopping`) |

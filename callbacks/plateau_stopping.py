@@ -82,7 +82,10 @@ class PlateauStopping(Remedy):
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
         self.reason = str(diagnosis)
         trainer.should_stop = True
-        self.tell(trainer, "stop", f"Stopped: {diagnosis}", confidence=diagnosis.confidence, verdicts=self._same[1])
+        verdict = diagnosis.verdict.value.replace("_", " ")
+        again = f", {self._same[1]} times in a row" if self._same[1] > 1 else ""
+        text = f"Stopped: the verdict was {verdict}{again}."
+        self.tell(trainer, "stop", text, confidence=diagnosis.confidence, verdicts=self._same[1], reason=self.reason)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"reason": self.reason, "same": list(self._same)}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from lightning.pytorch import Callback
 
 from torchbp.callbacks.mechanics.evaluation import agreed
+from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
 from torchbp.callbacks.mechanics.shot_settings import ShotSettings
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.records.announcement import announce
@@ -112,12 +113,25 @@ class Remedy(Callback):
     # What it calls.
 
     def tell(self, trainer: Any, kind: str, message: str, **data: Any) -> None:
-        """Announce something done, with the verdict it rests on and the numbers behind it; on every process alike."""
+        """Announce something done, in a sentence; the verdict and the numbers are data. On all processes alike."""
         diagnosis = self.detector.diagnosis
         verdict = None if diagnosis is None else diagnosis.verdict.value
         event = Event(self.step, kind, message, _finite({"verdict": verdict} | data))
         self.events.append(event)
         announce(trainer, event)
+
+    def concerned(self, trainer: Any, module: Any, diagnosis: Diagnosis, *, whole: bool = False) -> QuantumWeights:
+        """The weights that a verdict is about, all of them if it names none, as far as they are trained.
+
+        Left out are weights that the user froze, that no optimizer has, and that no gradient came back to in the latest
+        measurement.
+
+        Args:
+            whole: all circuit layers of each quantum layer that the verdict names any of.
+        """
+        named = diagnosis.layers or QuantumWeights.of(module).groups
+        idle = {layer.name for layer in self.detector.monitor.latest if not layer.n_samples}
+        return QuantumWeights.trained(trainer, module, [n for n in named if n not in idle], whole=whole)
 
     # When it acts.
 
@@ -148,9 +162,8 @@ class Remedy(Callback):
             self.act(trainer, module, batch, batch_idx, diagnosis)
             self.detector.restart()
             return
-        text = f"Would {self.describe(diagnosis)}. {diagnosis}"
         if not self.events or self.events[-1].data["verdict"] != diagnosis.verdict.value:
-            self.tell(trainer, "dry_run", text, remedy=type(self).__name__)
+            self.tell(trainer, "dry_run", f"Would {self.describe(diagnosis)}.", remedy=type(self).__name__)
 
     # Hooks only route.
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback
 
+from torchbp.arguments import whole_number
 from torchbp.callbacks.mechanics.evaluation import sum_over_ranks
 from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.mechanics.shot_forecast import ShotForecast
@@ -67,8 +68,8 @@ class ShotBudget(Callback):
         if total is None and per_epoch is None:
             raise InputError("A budget needs a number of shots: total= for the run, or per_epoch=.")
         for name, value in (("total", total), ("per_epoch", per_epoch), ("min_shots", min_shots)):
-            if value is not None and value < 1:
-                raise InputError(f"{name} is at least 1, got {value}.")
+            if value is not None:
+                whole_number(name, value, 1)
         if policy not in ("stop", "degrade"):
             raise UnknownNameError("policy", policy, ("stop", "degrade"))
         self.total, self.per_epoch, self.policy, self.min_shots = total, per_epoch, policy, min_shots
@@ -145,7 +146,7 @@ class ShotBudget(Callback):
         self._planned = planned
         if self.left < reserve + planned * batches:
             self._planned = 0
-            self._end(trainer, pl_module, planned * batches, reserve)
+            self._end(trainer, pl_module, planned * batches, reserve, first_of_epoch=batch_idx == 0)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         self.update(trainer)
@@ -237,11 +238,14 @@ class ShotBudget(Callback):
             self._tell(trainer, text, {"left": self.left, "used": self.used, "shots": changed})
         return bool(changed)
 
-    def _end(self, trainer: Any, module: Any, needed: int, reserve: int) -> None:
-        run = self.total is not None and self.total - self.used < needed + reserve
+    def _end(self, trainer: Any, module: Any, needed: int, reserve: int, first_of_epoch: bool) -> None:
+        spent = self.total is not None and self.total - self.used < needed + reserve
+        run = spent or first_of_epoch  # the epochs to come would not take a step either
         what = "The run ends" if run else "The epoch ends"
         kept = f", with {reserve} kept back for probes and validation" if reserve else ""
         text = f"{what}: {self.left} shots are left, and the next step takes {needed}{kept}"
+        if run and not spent:
+            text += ", so no epoch would take one: raise per_epoch, or take fewer shots or smaller batches"
         numbers = {
             "left": self.left,
             "used": self.used,

@@ -8,11 +8,28 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+from torch import Tensor
 
+from torchbp._torchquantum import tq, tqf
 from torchbp.circuits import GATES, Circuit, Operation, Parameter, PauliSum, feature, weight
 from torchbp.circuits.operations import Matrix, embed
 
 NONE: tuple[float, ...] = ()
+
+
+class ReadsFirst(tq.QuantumModule):
+    """Takes any number of features and reads the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turn = tq.Op1QAllLayer(tq.RX, 2, has_params=True, trainable=True)
+        self.measure = tq.MeasureAll(tq.PauliZ)
+
+    def forward(self, x: Tensor) -> Tensor:
+        device = tq.QuantumDevice(n_wires=2, bsz=len(x))
+        tqf.ry(device, wires=0, params=x[:, :1])
+        self.turn(device)
+        return self.measure(device)
 
 
 def angle_of(parameter: Parameter, x_row: ArrayLike, weights: ArrayLike) -> float:

@@ -1,10 +1,10 @@
 """Two processes with half a batch each, against one with all of it."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import torch
+from processes import run_together
 from torch import Tensor, nn
 
 from torchbp import QuantumLayer
@@ -13,6 +13,7 @@ from torchbp.circuits import angle_encoding, hardware_efficient
 RANK = """
 import sys
 import torch
+from processes import run_together
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from test_ddp import gradients, make
@@ -48,16 +49,8 @@ def gradients(model: nn.Module, rank: int | None) -> list[Tensor]:
 def test_distributed_data_parallel(tmp_path: Path) -> None:
     """Oracle: one process with the whole batch."""
     command = [sys.executable, "-W", "ignore", "-c", RANK]
-    ranks = [
-        subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=Path(__file__).parent, stderr=subprocess.PIPE)
-        for rank in (0, 1)
-    ]
-    try:
-        errors = [rank.communicate(timeout=60)[1].decode() for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], errors
+    ranks = run_together([[*command, rank, tmp_path] for rank in (0, 1)], cwd=Path(__file__).parent)
+    assert [rank.returncode for rank in ranks] == [0, 0], [rank.stderr for rank in ranks]
     for rank in (0, 1):
         for got, wanted in zip(torch.load(tmp_path / f"{rank}.pt"), gradients(make(), None), strict=True):
             torch.testing.assert_close(got, wanted)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
+import numpy as np
 import pytest
 import torch
 from helpers import dense_expectations, dense_state
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from torchbp import Circuit, PauliSum, QuantumLayer, feature, weight
 from torchbp._torchquantum import QuantumDevice, QuantumModule, tq
@@ -62,6 +65,50 @@ def test_states_and_initial_state() -> None:
             states[b].detach(), torch.as_tensor(wanted, dtype=torch.complex64), rtol=0, atol=1e-5
         )
     torch.testing.assert_close(layer(x, start[0]), layer(x, start[:1].expand(2, -1)))
+
+
+@pytest.mark.parametrize("leading", [(), (1,), (2, 3), (2, 1, 3), (0, 3), (2, 0)])
+def test_any_leading_dimensions(leading: tuple[int, ...]) -> None:
+    """Oracle: the same samples as one batch, their values, states and gradients."""
+    layer = make().double()
+    x = torch.rand(*leading, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
+    rows = x.detach().reshape(-1, 3).requires_grad_()
+    start = torch.randn(*leading, 8, dtype=torch.complex128, generator=torch.Generator().manual_seed(2))
+    start = start / start.norm(dim=-1, keepdim=True)
+    wanted = layer(rows, start.reshape(-1, 8))
+    y = layer(x, start)
+    assert y.shape == (*leading, 3)
+    torch.testing.assert_close(y.reshape(-1, 3), wanted)
+    one, two = (
+        torch.autograd.grad(v.sin().sum(), [i, layer.weights], materialize_grads=True)
+        for v, i in ((y, x), (wanted, rows))
+    )
+    torch.testing.assert_close(one[0].reshape(-1, 3), two[0])
+    torch.testing.assert_close(one[1], two[1])
+    assert layer.states(x).shape == (*leading, 8)
+    slopes = layer.per_sample_gradients(x, y.detach())
+    assert slopes.shape == (*leading, layer.circuit.n_weights)
+    torch.testing.assert_close(slopes.reshape(-1, slopes.shape[-1]), layer.per_sample_gradients(rows, wanted.detach()))
+
+
+def test_leading_dimensions_of_states_alone() -> None:
+    """A circuit without features runs once for each given state."""
+    layer = QuantumLayer(hardware_efficient(2, 1))
+    start = torch.eye(4)[:3].expand(2, 3, 4)
+    y = layer(initial_state=start)
+    assert y.shape == (2, 3, 2)
+    torch.testing.assert_close(y[1, 2], layer(initial_state=start[1, 2])[0])
+
+
+@pytest.mark.parametrize(("scale", "said"), [(2.0, "2 for sample 1"), (0.0, "0 for sample 1"), (float("nan"), "nan")])
+def test_states_of_another_norm_are_refused(scale: float, said: str) -> None:
+    """They would scale the expectation values by the square of it."""
+    start = torch.eye(8)[:2]
+    start[1] *= scale
+    with pytest.raises(InputError, match=f"A state has norm 1, initial_state has norm {said}.*divide it by"):
+        make()(features(2), start)
+    with pytest.raises(InputError, match=r"norm 1, initial_state has norm 2\.828: divide"):
+        make()(features(2), torch.ones(8))
 
 
 def test_circuit_without_features_needs_no_x() -> None:
@@ -125,6 +172,9 @@ def test_state_on_a_quantum_device() -> None:
     device = QuantumDevice(n_wires=3, bsz=4)
     layer.evolve(device, x)
     torch.testing.assert_close(tq.MeasureAll(tq.PauliZ)(device), layer(x))
+    alone = QuantumDevice(n_wires=3)
+    layer.evolve(alone, x[0])
+    torch.testing.assert_close(tq.MeasureAll(tq.PauliZ)(alone)[0], layer(x)[0])
 
 
 def test_evolve_goes_on_from_the_devices_state() -> None:
@@ -163,11 +213,13 @@ def test_weight_groups_partition_the_weights() -> None:
     [
         (None, r"needs a tensor of features of shape \(batch, 3\), got nothing"),
         ([[0.0, 0.0, 0.0]], "needs a tensor of features .* got list"),
-        (torch.zeros(4, 2), r"reads 3 features: x must have shape \(batch, 3\), got \(4, 2\)"),
-        (torch.zeros(3), r"must have shape \(batch, 3\), got \(3,\)"),
+        (torch.zeros(4, 2), r"reads 3 features: x must have shape \(batch, 3\) or \(\.\.\., 3\), got \(4, 2\)"),
+        (torch.tensor(0.0), r"must have shape \(batch, 3\) or \(\.\.\., 3\), got \(\)"),
         (torch.zeros(2, 3, dtype=torch.complex64), "real numbers, got a complex tensor"),
         (torch.tensor([[0, 0, 0], [0, float("nan"), 0]]), "NaN or infinity, first at sample 1, feature 1"),
         (torch.full((1, 3), float("inf")), "NaN or infinity, first at sample 0, feature 0"),
+        (torch.full((2, 1, 3), float("inf")), "NaN or infinity, first at sample 0, 0, feature 0"),
+        (torch.full((3,), float("inf")), "NaN or infinity, first at feature 0"),
         (torch.zeros(2, 3, device="meta"), "x is on meta, the layer on cpu"),
     ],
 )
@@ -179,10 +231,12 @@ def test_features_that_do_not_fit(x: object, message: str) -> None:
 def test_initial_states_that_do_not_fit() -> None:
     with pytest.raises(InputError, match=r"initial_state must have shape \(batch, 8\) or \(8,\), got \(2, 4\)"):
         make()(features(2), torch.zeros(2, 4))
-    with pytest.raises(InputError, match="initial_state holds 3 states for a batch of 2"):
-        make()(features(2), torch.zeros(3, 8))
+    with pytest.raises(InputError, match=r"initial_state must have shape .* got list"):
+        make()(features(2), [1.0] + 7 * [0.0])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"holds 3 states of shape \(3,\) for samples of shape \(2,\): give one for"):
+        make()(features(2), torch.eye(8)[:3])
     with pytest.raises(InputError, match="encodes amplitudes itself"):
-        QuantumLayer(amplitude_encoding(1))(torch.ones(1, 2), torch.ones(2))
+        QuantumLayer(amplitude_encoding(1))(torch.ones(1, 2), torch.eye(2)[0])
     with pytest.raises(InputError, match="circuit has 3 wires, the QuantumDevice 2"):
         make().evolve(QuantumDevice(n_wires=2), features(1))
 
@@ -208,6 +262,55 @@ def test_layers_that_cannot_be() -> None:
         CapacityError, match=r"Simulating 60 wires for a batch of 1 takes about .* GiB, and this machine"
     ):
         QuantumLayer(hardware_efficient(60, 1), local_z(60))
+
+
+def test_a_dict_is_one_observable() -> None:
+    """Oracle: the sum of its terms, with their coefficients."""
+    terms = {"Z0": -1.0, "X1": 0.5}
+    torch.testing.assert_close(make(observables=terms)(features(2)), make(observables=PauliSum(terms))(features(2)))
+
+
+def test_numpy_integers_are_whole_numbers() -> None:
+    layer = make(shots=np.int64(100))
+    assert layer.shots == 100
+    assert type(layer.shots) is int
+    layer(features(2))
+    with layer.shots_at(np.int32(7)):
+        assert layer.shots == 7
+
+
+def test_pruned_weights() -> None:
+    """Oracle: a layer with the same weights. Pruned ones stay zero as the others train; the layer comes back."""
+    layer, x = make(init="uniform"), features(4)
+    prune.l1_unstructured(layer, "weights", amount=0.5)
+    assert int((layer.weights == 0).sum()) == 9
+    torch.testing.assert_close(layer(x), make(init=layer.weights.detach())(x))
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
+    layer(x).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(layer(x), make(init=layer.weights.detach())(x))
+    assert int((layer.weights == 0).sum()) == 9
+    assert [place[0] for place in layer.weight_places] == [layer.weights_orig]
+    prune.remove(layer, "weights")
+    assert isinstance(layer.weights, nn.Parameter)
+    assert list(layer.state_dict()) == ["weights"]
+
+
+def test_weights_computed_from_others() -> None:
+    """Oracle: a layer with the same weights; probing at others leaves what computes them as it is."""
+    for normalize in (nn.utils.weight_norm, nn.utils.parametrizations.weight_norm):
+        layer, x = make(init="uniform"), features(4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch, about the older one
+            normalize(layer, "weights", dim=None)
+        y = layer(x)
+        torch.testing.assert_close(y, make(init=layer.weights.detach())(x))
+        y.sum().backward()
+        assert all(p.grad is not None for p in layer.parameters())
+        with layer.weights_at(torch.ones(18)):
+            torch.testing.assert_close(layer(x), make(init=torch.ones(18))(x))
+        torch.testing.assert_close(layer(x), y)
+        assert layer.weight_places == []
 
 
 def test_noise_of_a_layer_and_of_its_backend() -> None:

@@ -14,7 +14,7 @@ NAMES = {
     """,
     "torchbp.callbacks": """
         AdaptiveShots GradientFreeFallback GradientSNRMonitor InitializationReset LayerwiseTraining
-        PlateauDetector PlateauGuard PlateauStopping Remedy ShotBudget ShotLedger
+        NaturalGradient OnTrial PlateauDetector PlateauGuard PlateauStopping Remedy ShotBudget ShotLedger
     """,
     "torchbp.circuits": """
         alternating_layered amplitude_encoding angle_encoding Circuit constant feature gate GATES global_z h2
@@ -31,8 +31,8 @@ NAMES = {
         HybridClassifier HybridModule HybridRegressor QAOA VQE
     """,
     "torchbp.optim": """
-        AskTell CMAES CMAProposer GradientFreeOptimizer propose Proposer PROPOSERS Rotosolve RotosolveProposer
-        SPSA SPSAProposer
+        AskTell CMAES CMAProposer fubini_study GradientFreeOptimizer propose Proposer PROPOSERS QNSPSA
+        QuantumNaturalGradient Rotosolve RotosolveProposer SPSA SPSAProposer
     """,
     "torchbp.trainability": """
         Curvatures curvatures entanglement_entropy EntanglementEntropy entangling_capability

@@ -200,3 +200,20 @@ except ImportError as error:
     assert "pip install --no-deps torchquantum==0.1.8" in found["message"]
     assert found["cause"].startswith("ModuleNotFoundError")
     assert found["left"] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "instead"),
+    [
+        ("from torchquantum.dataset import MNIST", "torchvision.datasets has MNIST"),
+        ("from torchquantum.plugin import tq2qiskit", "torchbp.hardware has to_qiskit, from_qiskit and QiskitBackend"),
+    ],
+)
+def test_parts_that_do_not_import_say_what_to_use(code: str, instead: str) -> None:
+    """Where they do import, they are TorchQuantum's own."""
+    from torchbp.errors import MissingDependencyError
+
+    try:
+        exec(code, {})
+    except MissingDependencyError as error:
+        assert instead in str(error)  # noqa: PT017

@@ -8,12 +8,14 @@ and parts while it is being imported, and are gone afterwards.
 from __future__ import annotations
 
 import importlib
+import importlib.abc
 import importlib.util
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -90,6 +92,42 @@ def _stand_ins() -> Iterator[None]:
                 del sys.modules[name]
 
 
+_INSTEAD = {
+    "torchquantum.dataset": "It reads data sets with torchpack: torchvision.datasets has MNIST, CIFAR10 and others",
+    "torchquantum.plugin.qiskit": "It is made for Qiskit before 1.0: torchbp.hardware has to_qiskit, from_qiskit and "
+    "QiskitBackend",
+    "torchquantum.pulse": "It needs qutip or Qiskit's pulses",
+}
+
+
+class _Explained(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Parts of TorchQuantum that fail to import in this surrounding: says what to use instead."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        found = PathFinder.find_spec(name, path) if name in _INSTEAD else None
+        if found is None or found.loader is None:
+            return None
+        self._loaders[name] = found.loader
+        found.loader = self
+        return found
+
+    def __init__(self) -> None:
+        self._loaders: dict[str, Any] = {}
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loaders[spec.name].create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        loader = self._loaders[module.__name__]
+        try:
+            loader.exec_module(module)
+        except Exception as error:
+            raise MissingDependencyError(
+                f"{module.__name__} cannot be imported here ({type(error).__name__}: {error}). "
+                f"{_INSTEAD[module.__name__]}. torchbp needs no part of it."
+            ) from error
+
+
 def _forget_half_import() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchquantum"]:
         del sys.modules[name]
@@ -118,6 +156,7 @@ def _load() -> Any:
 
 
 torchquantum: Any = _load()
+sys.meta_path.insert(0, _Explained())
 tq = torchquantum
 tqf: Any = tq.functional
 

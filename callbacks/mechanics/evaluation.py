@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.callbacks.mechanics.held_batches import copied
+from torchbp.callbacks.mechanics.experiments.held_batches import copied
 from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
+from torchbp.errors import JobError, JobPendingError
 
 T = TypeVar("T")
 
@@ -63,11 +65,29 @@ def losses_at(
     Returns:
         The means over all processes, equal on each. NaN where the evaluation gave no finite loss, or raised, on any.
     """
-    points = list(points)
+    states = [partial(weights.write, point) for point in points]
+    return losses_of(trainer, module, states, batch, batch_idx, seed=seed, loss_fn=loss_fn)
+
+
+def losses_of(
+    trainer: Any,
+    module: Any,
+    states: Iterable[Callable[[], None]],
+    batch: Any,
+    batch_idx: int,
+    *,
+    seed: int,
+    loss_fn: LossFunction | None = None,
+) -> list[float]:
+    """The loss of a batch in other states of the model; as `losses_at`, which moves its quantum weights alone.
+
+    Args:
+        states: each of them brings the model there, by writing to its tensors in place.
+    """
     values = []
     with training_loss(trainer, module, batch_idx, loss_fn) as loss, torch.no_grad():
-        for point in points:
-            weights.write(point)
+        for state in states:
+            state()
             values.append(_attempt(trainer, lambda: seeded_loss(module, loss, batch, seed + trainer.global_rank)))
     return mean_over_ranks(trainer, torch.tensor(values, dtype=torch.float64)).tolist()
 
@@ -85,9 +105,11 @@ def seeded_loss(module: Any, loss: Any, batch: Any, seed: int) -> Tensor | None:
 
 
 def _attempt(trainer: Any, evaluate: Any) -> float:
-    """A process that raises must not leave the others waiting for its number."""
+    """A process that raises must not leave the others waiting for its number; a job that is late is no loss."""
     try:
         value = evaluate()
+    except (JobError, JobPendingError):
+        raise
     except Exception:
         if trainer.fast_dev_run:  # that is what it is for
             raise

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from torchbp.callbacks.mechanics.held_batches import copied
+from torchbp.callbacks.mechanics.experiments.held_batches import copied
 from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
 from torchbp.diagnosis.probing import passage, shots_to_resolve
 from torchbp.layer import QuantumLayer

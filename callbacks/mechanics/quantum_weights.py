@@ -9,11 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torchbp.callbacks.mechanics.optimizer_state import raw_optimizers
+from torchbp.diagnosis.light_cone import belongs_to
 from torchbp.layer.foreign import AnyLayer, quantum_modules
 
 
 class QuantumWeights:
     """The weights (P,) of some quantum layers, one after the other, or the part of them that lies in `groups`.
+
+    Weights that the user has frozen (`requires_grad=False`) are never meant.
 
     Args:
         layers: by their path in the model, see `quantum_modules`.
@@ -34,21 +38,48 @@ class QuantumWeights:
             for parameter, elements, weights in layer.weight_places:
                 self._places.append((parameter, elements, weights + start))
             mask = torch.full((size,), groups is None)
-            for name, indices in layer.weight_groups.items():
-                if groups is not None and (f"{path}/{name}" if path else name) in groups:
+            for name, indices in zip(layer_names(path, layer), layer.weight_groups.values(), strict=True):
+                if groups is not None and name in groups:
                     mask[list(indices)] = True
             masks.append(mask)
             start += size
         self.chosen = torch.cat(masks) if masks else torch.zeros(0, dtype=torch.bool)
+        self._leave_out(parameter for parameter, _, _ in self._places if not parameter.requires_grad)
 
     @classmethod
     def of(cls, module: nn.Module, groups: Collection[str] | None = None) -> QuantumWeights:
         """Those of a model."""
         return cls(quantum_modules(module), groups)
 
+    @classmethod
+    def trained(
+        cls, trainer: Any, module: nn.Module, groups: Collection[str] | None = None, *, whole: bool = False
+    ) -> QuantumWeights:
+        """Those of a model that an optimizer trains, in the layers that have any.
+
+        Args:
+            groups: see the class.
+            whole: all circuit layers of a quantum layer that has one of these.
+        """
+        trained = {p for o in raw_optimizers(trainer) for group in o.param_groups for p in group["params"]}
+        found = {}
+        for path, layer in quantum_modules(module).items():
+            concerned = groups is None or not path or any(belongs_to(name, path) for name in groups)
+            if concerned and any(p in trained and p.requires_grad for p in layer.parameters()):
+                found[path] = layer
+        weights = cls(found, None if whole else groups)
+        weights._leave_out(parameter for parameter, _, _ in weights._places if parameter not in trained)
+        return weights
+
     def __len__(self) -> int:
         """Number of weights meant."""
         return int(self.chosen.sum())
+
+    def _leave_out(self, parameters: Iterable[nn.Parameter]) -> None:
+        gone = set(parameters)
+        for parameter, _, weights in self._places:
+            if parameter in gone:
+                self.chosen[weights] = False
 
     @property
     def shots_used(self) -> int:
@@ -59,6 +90,21 @@ class QuantumWeights:
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that hold any of the weights meant, each once."""
         return list(self.elements())
+
+    @property
+    def all_groups(self) -> tuple[str, ...]:
+        """Names of all circuit layers."""
+        return tuple(name for path, layer in self.layers.items() for name in layer_names(path, layer))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the circuit layers that have any of the weights meant."""
+        found = []
+        masks = self.chosen.split(self._sizes)
+        for (path, layer), mask in zip(self.layers.items(), masks, strict=True):
+            names = zip(layer_names(path, layer), layer.weight_groups.values(), strict=True)
+            found += [name for name, indices in names if bool(mask[list(indices)].any())]
+        return tuple(found)
 
     def elements(self) -> dict[nn.Parameter, Tensor]:
         """For each such parameter, which of its flattened values are meant: (numel,) bool."""
@@ -85,6 +131,12 @@ class QuantumWeights:
             flat = parameter.detach().reshape(-1).clone()
             flat[elements[take].to(flat.device)] = values[weights[take]].to(flat)
             parameter.copy_(flat.view_as(parameter))
+
+    def embed(self, part: Tensor) -> Tensor:
+        """(P,) all weights of the layers as they are, those meant as in `part` (len(self),)."""
+        values = self.read()
+        values[self.chosen] = part.to(values)
+        return values
 
     def split(self, values: Tensor) -> dict[str, Tensor]:
         """`values` (P,) by the path of their layer."""
@@ -114,6 +166,11 @@ class QuantumWeights:
                     chosen = mask.to(flat.device)
                     flat[chosen] = parameter.detach().reshape(-1).to(flat)[chosen]
                     copy.copy_(flat.view_as(copy))
+
+
+def layer_names(path: str, layer: AnyLayer) -> list[str]:
+    """Of the circuit layers in the quantum layer at this path, as the monitor has them."""
+    return [f"{path}/{name}" if path else name for name in layer.weight_groups]
 
 
 def averaged_models(trainer: Any) -> list[nn.Module]:

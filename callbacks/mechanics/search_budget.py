@@ -65,14 +65,25 @@ class SearchBudget:
         """Why `number` evaluations on this batch can't be paid for any more; empty if they can."""
         if self.evaluations + number > self.max_evaluations:
             return f"another {number} evaluations would be more than the {self.max_evaluations} allowed"
-        left = [] if self.max_shots is None else [self.max_shots - self.shots]
-        left += [shots for shots in [shots_left(trainer)] if shots is not None]
+        left = self._shots_left(trainer)
         if not left:
             return ""
         needed = number * sum_over_ranks(trainer, self.cost(trainer, module, batch, batch_idx, loss_fn))
         if needed <= min(left):
             return ""
         return f"another {number} evaluations take {needed} shots, and {min(left)} are left"
+
+    def affords(self, trainer: Any, module: Any, batch: Any, batch_idx: int, loss_fn: LossFunction | None) -> int:
+        """Evaluations on batches like this one that can still be paid for."""
+        left = self.max_evaluations - self.evaluations
+        cost = sum_over_ranks(trainer, self.cost(trainer, module, batch, batch_idx, loss_fn))
+        for shots in self._shots_left(trainer) if cost else []:
+            left = min(left, max(0, shots) // cost)
+        return left
+
+    def _shots_left(self, trainer: Any) -> list[int]:
+        left = [] if self.max_shots is None else [self.max_shots - self.shots]
+        return left + [shots for shots in [shots_left(trainer)] if shots is not None]
 
     def cost(
         self,

@@ -91,14 +91,14 @@ def _calls(
 
 def _stub(path: str, layer: QuantumLayer, noted: list[tuple[str, Call]]) -> Callable[..., Tensor]:
     def forward(x: Tensor | None = None, initial_state: Tensor | None = None) -> Tensor:
-        batched = next((t for t in (x, initial_state) if t is not None and t.ndim == 2), None)
-        samples = 1 if batched is None else len(batched)
+        batched = next((t for t in (x, initial_state) if t is not None), None)
+        leading = torch.Size([1]) if batched is None else batched.shape[:-1]
         weights = layer.weights
         follow = torch.is_grad_enabled()
         moving = x is not None and x.requires_grad and follow
         trained = weights.requires_grad and follow and not constant(layer)
-        noted.append((path, Call(samples, layer.shots or 0, trained, moving)))
+        noted.append((path, Call(leading.numel(), layer.shots or 0, trained, moving)))
         inputs = 0.0 if x is None else x.sum()
-        return (0.0 * (weights.sum() + inputs)).expand(samples, len(layer.observables)).to(weights.dtype).clone()
+        return (0.0 * (weights.sum() + inputs)).expand(*leading, len(layer.observables)).to(weights.dtype).clone()
 
     return forward

@@ -56,7 +56,7 @@ class ShotSettings:
         """Go on as in the checkpoint. A layer that the user has given other shots since keeps these."""
         for path, layer in quantum_layers(module).items():
             if (saved := self._loaded.get(path)) is not None:
-                layer.shot_generator.set_state(saved["generator"].cpu())
+                layer.resume_shots(saved["generator"].cpu())
                 if self._original.get(path) == saved["original"]:
                     layer.shots = saved["shots"]
         self._loaded = {}

@@ -214,7 +214,7 @@ def test_a_layer_with_shots() -> None:
     assert torch.equal(pickle.loads(pickle.dumps(layer))(x), layer(x))
     assert list(layer.state_dict()) == ["weights"]
     assert layer(x[:0]).shape == (0, 2)
-    with pytest.raises(InputError, match="shots is a whole number of at least 1, or None for exact values; got 0"):
+    with pytest.raises(InputError, match="shots is a whole number of at least 1, got 0"):
         layer.shots = 0
 
 

@@ -29,9 +29,13 @@ class Scripted(PlateauDetector):
     def __init__(self, script: Mapping[int, str | Diagnosis], every_n_steps: int = 1000, **options: Any) -> None:
         super().__init__(GradientSNRMonitor(every_n_steps, 2, heatmap=False), **options)
         self.script = {step: verdict(said) if isinstance(said, str) else said for step, said in script.items()}
-        self._scale = 1.0
+
+    def _survey(self, *arguments: Any) -> None:
+        """It has no need to look."""
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._drives_monitor:
+            self.monitor.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         last = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if last and (found := self.script.get(self.monitor.steps - 1)) is not None:
             self._tell(trainer, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -9,7 +10,7 @@ import lightning.pytorch as L
 import pytest
 from scripted import Model, Scripted, fit, verdict
 
-from torchbp.callbacks import AdaptiveShots, ShotBudget
+from torchbp.callbacks import AdaptiveShots, ShotBudget, adaptive_shots
 from torchbp.callbacks.adaptive_shots import layer_snr, lowered, raised
 from torchbp.callbacks.records.measurement import COLUMNS, Measurement
 from torchbp.errors import InputError
@@ -67,6 +68,12 @@ def test_shots_rise_at_the_verdict_and_come_back_after_the_fit():
     assert model.core.shots == 100
 
 
+@pytest.fixture(autouse=True)
+def _two_measurements(monkeypatch):
+    """Suffice here to judge an SNR by."""
+    monkeypatch.setattr(adaptive_shots, "RECENT", 2)
+
+
 def test_shots_that_are_wasted_are_saved():
     """Oracle: by hand: after a window of two measurements above 6; SNR 9 needs a quarter for 4.5."""
     model, remedy = Model(shots=100), adaptive({}, min_shots=20)
@@ -95,6 +102,33 @@ def test_a_budget_limits_the_rise():
         assert remedy.events[0].kind == "shots"
 
 
+def test_a_rise_leaves_as_many_steps_as_there_were():
+    """At step 80. Oracle: by hand: the budget pays for 160 more, or for 80 at twice the shots."""
+    remedy = adaptive({79: "shot_limited"})
+    measures = Measures(remedy, 0.5)
+    total = (80 + 1 + 160) * 100 * STEP  # the first measurement of the monitor is one more
+    fit(Model(shots=100), [remedy, measures, ShotBudget(total)], max_epochs=21)
+    assert measures.shots[79] == 100
+    assert measures.shots[80] == pytest.approx(200, abs=4)
+
+
+def test_only_the_layers_of_the_verdict():
+    """Oracle: the other layer keeps its shots."""
+    model = Model(shots=100)
+    model.encoder = copy.deepcopy(model.core)
+    remedy, shots = adaptive({}), []
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            shots.append((pl_module.encoder.shots, pl_module.core.shots))
+
+    name = next(iter(model.core.weight_groups))
+    remedy.detector.script = {1: verdict("shot_limited", (f"core/{name}",))}
+    fit(model, [remedy, Look()], max_epochs=1)
+    assert shots[:2] == [(100, 100)] * 2
+    assert all(one == 100 and 200 <= other <= 400 for one, other in shots[2:])
+
+
 def test_shots_that_would_resolve_nothing_are_not_raised():
     """Oracle: by hand: an SNR of 1 takes a ninth of what resolves, and 600 are allowed, or 160 affordable."""
     affordable = int(50 * 100 * STEP * 1.6 + 4 * 100 * STEP)
@@ -115,7 +149,7 @@ def test_converged_may_mean_as_far_as_these_shots_go():
     """Oracle: by hand: more shots where the SNR is that of noise, none where it is not, or a target is known."""
     for snr, target, kinds in [(0.7, None, ["shots"]), (1.5, None, []), (0.7, 0.1, [])]:
         remedy = adaptive({1: verdict("converged")})
-        remedy.detector.watch.target = target
+        remedy.detector.target = target
         fit(Model(shots=100), [remedy, Measures(remedy, snr)], max_epochs=1)
         assert [event.kind for event in remedy.events] == kinds
 

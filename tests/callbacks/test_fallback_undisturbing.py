@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from fits import PACKAGES, lightning_module, same, trace
+from processes import run_alone
 
 from torchbp import QuantumLayer
 from torchbp.backends.noise import NoiseModel
@@ -277,7 +277,7 @@ def test_two_processes(tmp_path):
     script.write_text(DDP)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-W", "ignore", script, tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = run_alone(command, env=environment)
     assert done.returncode == 0, done.stderr
     found = {path.stem: torch.load(path) for path in tmp_path.glob("*.pt")}
     assert len(found) == 4

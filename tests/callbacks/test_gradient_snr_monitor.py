@@ -7,6 +7,7 @@ import math
 import warnings
 from types import SimpleNamespace
 
+import lightning.pytorch
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 
 from torchbp._torchquantum import tq
 from torchbp.callbacks import GradientSNRMonitor
-from torchbp.callbacks.gradient_snr_monitor import picture_due
+from torchbp.callbacks.records.pictures import picture_due
 from torchbp.errors import InputError, TorchBPError
 from torchbp.gradients.groups import find_groups
 from torchbp.gradients.microbatch import microbatch_gradients, n_parts, split_batch
@@ -384,8 +385,10 @@ def test_several_monitors_state_key():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"every_n_steps": 0}, "every_n_steps is at least 1, got 0"),
-        ({"n_microbatches": 1}, "n_microbatches is at least 2, got 1"),
+        ({"every_n_steps": 0}, "every_n_steps is a whole number of at least 1, got 0"),
+        ({"every_n_steps": float("nan")}, "every_n_steps is a whole number of at least 1, got nan"),
+        ({"every_n_steps": 1.5}, "every_n_steps is a whole number of at least 1, got 1.5"),
+        ({"n_microbatches": 1}, "n_microbatches is a whole number of at least 2, got 1"),
         ({"source": "shots"}, "Unknown source 'shots'. Known: auto, microbatch, per_sample"),
     ],
 )
@@ -477,3 +480,32 @@ def test_one_source_in_a_fit(pl):
     assert [m.source for m in monitor.history] == ["per_sample", "per_sample", "microbatch", "microbatch"]
     fitted(pl, monitor, module, limit_train_batches=1)
     assert monitor.history[-1].source == "per_sample"
+
+
+class Squeezing(lightning.pytorch.LightningModule):
+    """TorchQuantum's own idiom, which loses the batch of one sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 4)
+
+    def training_step(self, batch, batch_idx):
+        y = self.layer(batch[0]).reshape(len(batch[0]), 2, 2).sum(-1).squeeze()
+        return nn.functional.nll_loss(nn.functional.log_softmax(y, dim=1), batch[1])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:GradientSNRMonitor found no quantum layer")
+def test_a_step_that_fails_on_one_sample():
+    """Oracle: parts of two samples each, and a measurement at every step."""
+    data = torch.utils.data.TensorDataset(torch.rand(16, 2), torch.randint(0, 2, (16,)))
+    monitor = GradientSNRMonitor(every_n_steps=1, source="microbatch")
+    trainer = lightning.pytorch.Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
+        enable_model_summary=False, callbacks=[monitor],
+    )  # fmt: skip
+    trainer.fit(Squeezing(), torch.utils.data.DataLoader(data, batch_size=8))
+    assert len(monitor.history) == 2
+    assert monitor.n_microbatches == 4

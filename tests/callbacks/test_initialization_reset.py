@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from torchbp.callbacks import InitializationReset, ShotBudget
-from torchbp.callbacks.mechanics.candidates import Score, best, slope
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
+from torchbp.callbacks.mechanics.trials.candidates import Score, best, slope
 from torchbp.circuits import angle_encoding, initialize
 from torchbp.errors import CircuitError, InputError, UnknownNameError
 
@@ -250,7 +250,7 @@ def test_a_shot_budget_limits_the_choice():
 
 @pytest.mark.parametrize("said", ["shot_limited", "converged"])
 def test_a_run_that_may_be_better_off_is_reset_on_a_promise_only(said, monkeypatch):
-    """Oracle: by hand: promises below or above the losses seen; asked once; nothing where shots are not the trouble."""
+    """Oracle: by hand: promises below or above the present loss; asked once; nothing where shots aren't the trouble."""
     for promise, shots, resolve, wanted in [
         (-1.0, 20, 181, ["reset"]),  # 9 times 20 shots are an SNR of 1
         (9.0, 20, 181, ["declined"]),
@@ -259,8 +259,8 @@ def test_a_run_that_may_be_better_off_is_reset_on_a_promise_only(said, monkeypat
         (-1.0, 20, None, []),
         (-1.0, None, 181, []),
     ]:
-        scores = [Score(10.0, 0.0), Score(promise, 0.0)]
-        monkeypatch.setattr("torchbp.callbacks.initialization_reset.score", lambda *_, found=scores, **__: found)
+        scores = [Score(10.0, 0.0), Score(promise, 0.0), Score(5.0, 9.0)]  # the last one is the present
+        monkeypatch.setattr("torchbp.callbacks.initialization_reset.score", lambda *_, s=scores, **__: list(s))
         script = dict.fromkeys((3, 5), verdict(said, shots_to_resolve=resolve))
         remedy, tape = reset(script, candidates=2, answers=[said]), Tape()
         fit(Model(shots=shots), [remedy, tape], max_epochs=2)
@@ -273,7 +273,7 @@ def test_a_run_that_may_be_better_off_is_reset_on_a_promise_only(said, monkeypat
 def test_a_target_that_is_reached_is_left_alone():
     """Oracle: nothing happens."""
     remedy = reset({3: verdict("converged", shots_to_resolve=1e9)}, candidates=2, answers=["converged"])
-    remedy.detector.watch.target = 9.0
+    remedy.detector.target = 9.0
     fit(Model(shots=20), [remedy])
     assert remedy.events == []
 
@@ -364,4 +364,4 @@ def test_dry_run():
     assert equal(*runs)
     (event,) = callbacks[0].events
     assert event.kind == "dry_run"
-    assert "Would reset all quantum weights to the best of 1 candidates (zeros)" in event.message
+    assert event.message == "Would reset all layers to the best of 1 candidates (zeros)."

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from scripted import Model, Scripted, Tape, data, equal, fit
 
 from torchbp import QuantumLayer
@@ -145,8 +146,10 @@ def test_it_starts_anew_at_a_verdict():
     model, tape = Deep(), Tape()
     remedy = layerwise({5: "barren_plateau", 7: "barren_plateau"}, begin="verdict", schedule=2)
     fit(model, [remedy, tape], max_epochs=4)
-    assert [(event.step, event.kind) for event in remedy.events] == [(6, "layerwise"), (12, "layerwise")]
+    seen = [(event.step, event.kind) for event in remedy.events]
+    assert seen == [(6, "layerwise"), (12, "layerwise"), (15, "rollback")]  # the fit has ended before it was any better
     first, second, third = groups(model)
+    assert torch.equal(model.core.weights, tape.ends[5])
     assert not torch.equal(tape.starts[6][first], tape.ends[5][first])
     assert tape.starts[6][first].all()
     assert not tape.starts[6][second + third].any()
@@ -208,9 +211,24 @@ def test_nothing_is_left_behind():
         ({"grow": 0}, InputError, "grow is at least 1, got 0"),
         ({"partitions": 0}, InputError, "partitions is at least 1, got 0"),
         ({"epochs": 0}, InputError, "epochs is at least 1, got 0"),
+        ({"trial": 0}, InputError, "trial is at least 1, got 0"),
     ],
 )
 def test_wrong_arguments(options, error, message):
     """Said where they are given."""
     with pytest.raises(error, match=message):
         layerwise(**options)
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.parametrize("step", [4, 8])
+def test_resumed_from_the_last_step_of_an_epoch(tmp_path, step):
+    """Four steps an epoch, and a checkpoint after every one. Oracle: the stages of the run that went through."""
+    events, checkpoint = [], None
+    for folder in ("one", "two"):
+        remedy = layerwise()
+        saving = ModelCheckpoint(tmp_path / folder, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+        fit(Deep(), [remedy, saving], max_epochs=4, checkpoint=checkpoint, enable_checkpointing=True)
+        events.append([(event.step, event.kind) for event in remedy.events])
+        checkpoint = tmp_path / f"one/step={step}.ckpt"
+    assert events[0] == events[1] == [(0, "layerwise"), (4, "layerwise"), (8, "layerwise"), (12, "layerwise")]

@@ -1,10 +1,10 @@
 """GradientSNRMonitor on two processes against one with the whole batch."""
 
-import subprocess
 import sys
 
 import pytest
 import torch
+from processes import run_alone
 
 SCRIPT = """
 import sys, torch, lightning.pytorch as L
@@ -74,7 +74,7 @@ def test_two_processes_agree(tmp_path, source, measured, parts, odd):
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
     command = [sys.executable, script, tmp_path, source, str(parts), odd]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = run_alone(command)
     assert done.returncode == 0, done.stderr
     (seen, found, expected), (other, _, _) = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
     assert seen == other

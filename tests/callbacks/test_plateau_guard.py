@@ -25,6 +25,7 @@ from torchbp.callbacks import (
     PlateauStopping,
     ShotBudget,
 )
+from torchbp.diagnosis.plateau import Thresholds
 from torchbp.errors import InputError
 
 BP = "barren_plateau"
@@ -35,7 +36,7 @@ def ladder(**fallback: Any) -> list[Any]:
     return [
         AdaptiveShots(max_shots=200),
         InitializationReset(candidates=2, trial=2, warmup=1),
-        LayerwiseTraining(schedule=1),
+        LayerwiseTraining(schedule=1, trial=2),
         GradientFreeFallback(method="spsa", **{"max_evaluations": 26, **fallback}),
         PlateauStopping(),
     ]
@@ -95,7 +96,13 @@ def test_dry_run_changes_nothing():
     """With real measurements and verdicts. Oracle: the fit without it, bit for bit; it says what it would do."""
     runs = []
     for dry in (True, False):
-        detector = PlateauDetector(GradientSNRMonitor(1, 2), patience=1, window=8, cooldown=1, samples=4)
+        detector = PlateauDetector(
+            GradientSNRMonitor(1, 2),
+            patience=1,
+            window=8,
+            samples=4,
+            thresholds=Thresholds(concentrated=9.0, gorge=1e9),
+        )
         watch = PlateauGuard(detector, ladder(), dry_run=True)
         model = Model(lr=1e-6)
         trainer = fit(model, [watch] if dry else [])

@@ -39,7 +39,7 @@ class Noting(Remedy):
 
 def fit(callbacks: list[Any], **options: Any) -> Any:
     """On a model that is stuck, since it has a learning rate of 0."""
-    trainer = trainer_of(pl, callbacks, **options)
+    trainer = trainer_of(pl, callbacks, **{"max_epochs": 12} | options)
     trainer.fit(simple(pl, lr=0.0), loader())
     return trainer
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import run_alone
 
 SCRIPT = """
 import sys, warnings
@@ -41,7 +41,7 @@ def run():
     ladder = [
         AdaptiveShots(max_shots=40),
         InitializationReset(candidates=4, trial=4, warmup=2),
-        LayerwiseTraining(schedule=1),
+        LayerwiseTraining(schedule=1, trial=4),
         GradientFreeFallback(method="cma", max_evaluations=40),
         PlateauStopping(),
     ]
@@ -71,7 +71,7 @@ def test_two_processes_decide_alike(tmp_path: Path, trouble: str) -> None:
     script.write_text(SCRIPT)
     environment = {"PYTHONPATH": str(Path(__file__).parent), "PATH": ""}
     command = [sys.executable, str(script), str(tmp_path), trouble]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+    done = run_alone(command, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     (events, weights, used), (others, twins, same) = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
     assert events == others

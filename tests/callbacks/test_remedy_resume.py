@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import run_alone
 
 SCRIPT = """
 import os, signal, sys, warnings
@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from scripted import Model, Scripted, data, everything, equal
 from torchbp.callbacks import *
+from torchbp.diagnosis.plateau import Thresholds
 
 warnings.filterwarnings("ignore")
 folder, kind, kills = Path(sys.argv[1]), sys.argv[2], [int(k) for k in sys.argv[3].split(",")]
@@ -29,13 +30,14 @@ class Steady(Model):  # batches by the step, whatever the loader does after a re
 
 def guard():
     if kind == "real":
-        detector = PlateauDetector(GradientSNRMonitor(1, 2), patience=1, window=8, cooldown=1, samples=4)
+        flat = Thresholds(concentrated=9.0, gorge=1e9)  # whatever has no progress is a plateau
+        detector = PlateauDetector(GradientSNRMonitor(1, 2), patience=1, window=8, samples=4, thresholds=flat)
     else:
         detector = Scripted(dict.fromkeys(range(60), kind), every_n_steps=1)
     ladder = [
         AdaptiveShots(max_shots=40, target_snr=1.0),
         InitializationReset(candidates=2, trial=4, warmup=2),
-        LayerwiseTraining(schedule=1),
+        LayerwiseTraining(schedule=1, trial=4),
         GradientFreeFallback(method="spsa", max_evaluations=26),
         PlateauStopping(),
     ]
@@ -101,7 +103,7 @@ def test_a_killed_run_ends_as_the_undisturbed_one(tmp_path: Path, kind: str, kil
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(tmp_path), kind, ",".join(map(str, kills))]
     environment = {"PYTHONPATH": str(Path(__file__).parent), "PATH": ""}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    done = run_alone(command, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESUMED")]
     assert len(lines) == len(kills)

@@ -39,6 +39,14 @@ class Two(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
+class Positions(Two):
+    """A layer at two positions, and for one sample without a batch."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x = batch[0]
+        return self.head(self.one(torch.stack([x, x * x], 1))).mean() + self.one(x[0]).mean()
+
+
 def frozen() -> Model:
     model = Model(shots=50)
     model.core.requires_grad_(False)
@@ -54,6 +62,7 @@ def frozen() -> Model:
         (lambda: Model("manual", shots=50), {}),
         (lambda: Model(shots=50), {"accumulate_grad_batches": 2, "precision": "bf16-mixed"}),
         (Two, {}),
+        (Positions, {}),
     ],
 )
 def test_the_forecast_is_exact_and_free(make, options):
@@ -126,7 +135,7 @@ def test_probes_and_validation_count_and_are_kept_back():
         budget = ShotBudget(total)
         trainer = L.Trainer(
             max_epochs=20,
-            callbacks=[GradientSNRMonitor(3, 2), budget],
+            callbacks=[GradientSNRMonitor(3, 2, source="microbatch"), budget],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -146,6 +155,18 @@ def test_every_epoch_has_its_budget():
     assert trainer.global_step == 6
     assert trainer.current_epoch == 3
     assert [event.data["ends"] for event in budget.events] == ["epoch"] * 3
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # Lightning's, of an epoch without steps
+@pytest.mark.parametrize("policy", ["stop", "degrade"])
+def test_a_run_ends_whose_epochs_pay_for_no_step(policy):
+    """Oracle: by hand: nothing is spent, and the run ends, though it is asked for ten steps and not for epochs."""
+    model, budget = Model(shots=50), ShotBudget(per_epoch=5, policy=policy)
+    trainer = fit(model, [budget], max_epochs=-1, max_steps=10)
+    assert trainer.global_step == 0
+    assert model.core.shots_used == 0
+    assert budget.events[-1].data["ends"] == "run"
+    assert "no epoch would take one: raise per_epoch" in budget.events[-1].message
 
 
 def test_an_accumulated_step_is_not_begun_if_it_can_not_be_finished():
@@ -199,9 +220,10 @@ def test_shots_are_put_back_after_an_exception():
     ("options", "error", "message"),
     [
         ({}, InputError, "A budget needs a number of shots"),
-        ({"total": 0}, InputError, "total is at least 1, got 0"),
-        ({"per_epoch": -1}, InputError, "per_epoch is at least 1, got -1"),
-        ({"total": 1, "min_shots": 0}, InputError, "min_shots is at least 1, got 0"),
+        ({"total": 0}, InputError, "total is a whole number of at least 1, got 0"),
+        ({"total": float("nan")}, InputError, "total is a whole number of at least 1, got nan"),
+        ({"per_epoch": -1}, InputError, "per_epoch is a whole number of at least 1, got -1"),
+        ({"total": 1, "min_shots": 0}, InputError, "min_shots is a whole number of at least 1, got 0"),
         ({"total": 1, "policy": "degrad"}, UnknownNameError, "Unknown policy 'degrad'. Did you mean 'degrade'?"),
     ],
 )

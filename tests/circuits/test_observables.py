@@ -14,7 +14,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from torchbp.circuits import Circuit, PauliSum, global_z, heisenberg, local_z, maxcut, tfim
 from torchbp.circuits.observables import as_observables
-from torchbp.errors import CircuitError
+from torchbp.errors import TorchBPError
 
 
 def random_sum(rng: np.random.Generator, n_wires: int, n_terms: int = 6) -> dict[str, float]:
@@ -98,6 +98,8 @@ def test_as_observables() -> None:
     """Oracle: the sums themselves; an expectation value of each."""
     z = PauliSum("Z0")
     assert as_observables(z, 1) == as_observables("Z0", 1) == as_observables(["Z0"], 1) == (z,)
+    terms = {"Z0": -1.0, "X0": 0.5}
+    assert as_observables(terms, 1) == as_observables([terms], 1) == (PauliSum(terms),)
     circuit = Circuit(2).append("x", 1)
     assert dense_expectations(circuit, as_observables(["Z0", z, "Z1"], 2), [[]]).tolist() == [[1, 1, -1]]
 
@@ -117,8 +119,11 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
     ("acts on wire 3, but", lambda: PauliSum("Z3").matrix(2)),
     (r"at least one; got \[\]", lambda: as_observables([], 2)),
     (r"at least one; got \[3\]", lambda: as_observables([3], 2)),  # type: ignore[list-item]
-    ("at least 2 wires, got n_wires=1", lambda: tfim(1)),
-    ("at least 2 wires, got n_wires=1", lambda: heisenberg(1)),
+    ("n_wires is a whole number of at least 2, got 1", lambda: tfim(1)),
+    ("n_wires is a whole number of at least 2, got 1", lambda: heisenberg(1)),
+    ("n_wires is a whole number of at least 1, got 0", lambda: local_z(0)),
+    ("n_wires is a whole number of at least 1, got -2", lambda: global_z(-2)),
+    (r"A cut needs edges \(i, j\) or \(i, j, weight\), got none", lambda: maxcut([])),
     (r"three couplings \(Jx, Jy, Jz\), got \(1.0,\)", lambda: heisenberg(2, couplings=(1.0,))),
 ]
 
@@ -126,7 +131,7 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
 @pytest.mark.parametrize(("message", "mistake"), ERRORS, ids=range(len(ERRORS)))
 def test_messages(message: str, mistake: Callable[[], Any]) -> None:
     """Each says what was given and what is needed."""
-    with pytest.raises(CircuitError, match=message):
+    with pytest.raises(TorchBPError, match=message):
         mistake()
 
 

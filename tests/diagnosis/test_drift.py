@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import ReadsFirst
 from torch import Tensor
 
 from torchbp import PauliSum, QuantumLayer
@@ -113,6 +114,13 @@ def test_weights_are_put_back() -> None:
     assert q.weights.data_ptr() == storage
     assert q.weights.grad is gradient
     assert torch.equal(q.weights, values)
+
+
+def test_a_module_that_takes_more_features_than_it_reads() -> None:
+    """Oracle: no shift of a layer that stays as it is."""
+    q = QuantumLayer.from_torchquantum(ReadsFirst(), example=torch.zeros(1, 3))
+    assert (q.n_features, q.circuit.n_features) == (3, 1)
+    assert Reference.of(q).shift(q) == 0.0
 
 
 def test_without_features_or_weights() -> None:

@@ -67,6 +67,18 @@ def test_passage_gives_the_gradient_of_the_weights() -> None:
     torch.testing.assert_close(layer.per_sample_gradients(way.x, way.cotangent).sum(0), wanted)
 
 
+def test_passage_of_sequences() -> None:
+    """Each position is a sample. Oracle: the same samples as one batch."""
+    layer = quantum()
+    x = torch.stack([X, -X, 2 * X], 1)
+    one = passage(layer, lambda: layer(x).sin().sum())
+    two = passage(layer, lambda: layer(x.flatten(0, 1)).sin().sum())
+    assert one.x is not None
+    assert two.x is not None
+    torch.testing.assert_close(one.x, two.x)
+    torch.testing.assert_close(one.cotangent, two.cotangent)
+
+
 def test_passage_leaves_no_trace() -> None:
     """Oracle: hooks, gradients and the next output before."""
     layer = quantum()

@@ -133,7 +133,7 @@ def test_errors():
     layer = model[1]
     with pytest.raises(InputError, match="A variance needs at least 2 samples, got samples=1"):
         ensemble_gradients(layer, x[:, :2], samples=1)
-    with pytest.raises(InputError, match=r"reads 2 features: x has shape \(batch, 2\), got nothing"):
+    with pytest.raises(InputError, match=r"needs a tensor of features of shape \(batch, 2\), got nothing"):
         ensemble_gradients(layer)
     with pytest.raises(InputError, match=r"cotangent must have shape \(2,\) or \(4, 2\), got \(3,\)"):
         ensemble_gradients(layer, x[:, :2], cotangent=torch.ones(3))

@@ -50,6 +50,17 @@ class Twice(nn.Module):
         return self.core(x[:, :2]) + 0.5 * self.core(x[:, 1:]) ** 2
 
 
+class Sequence(nn.Module):
+    """One quantum layer at every position of a sequence."""
+
+    def __init__(self):
+        super().__init__()
+        self.before, self.core = nn.Linear(1, 2), quantum()
+
+    def forward(self, x):
+        return self.core(self.before(x[..., None])) ** 2
+
+
 class Tied(nn.Module):
     """Two layers with the same parameter."""
 
@@ -113,6 +124,7 @@ MODELS = {
     "norms": lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.GroupNorm(2, 4), nn.PReLU(), nn.Linear(4, 1)),
     "batch norm in eval mode": lambda: nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2).eval(), quantum()),
     "twice": Twice,
+    "sequence": Sequence,
     "tied": Tied,
     "keywords": Calls,
     "two layers": lambda: nn.Sequential(nn.Linear(3, 2), quantum(), quantum(depth=1)),

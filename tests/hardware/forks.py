@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from processes import PATIENCE
+
 HARNESS = """
 import importlib, json, os, signal, sys, time, traceback
 program, modules, ledger, kills, at_once = json.loads(sys.stdin.read())
@@ -65,7 +67,7 @@ def run(
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": path},
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return [part.split("\n")[:-1] for part in done.stdout.split("KILLED\n")]

@@ -68,15 +68,15 @@ def test_shots_noise_and_another_optimizer() -> None:
 
 
 def test_the_callbacks_see_the_shot_noise_of_a_step() -> None:
-    """Parts of a batch take parts of the shots: a measurement of the gradient costs what the step itself costs."""
-    alone, watched = (VQE(tfim(3), depth=1, shots=80, generator=seeded(0)) for _ in range(2))
+    """From parts of a batch, which take parts of the shots, for what a step costs; from the training for nothing."""
+    alone = VQE(tfim(3), depth=1, shots=80, generator=seeded(0))
     fit(alone, 10)
-    monitor = GradientSNRMonitor(every_n_steps=10)
-    fit(watched, 10, monitor)
-    before, after = alone.quantum.shots_used, watched.quantum.shots_used
-    assert after == before * 11 // 10  # one measurement in ten steps
-    assert all(layer.n_samples == 8 and math.isfinite(layer.snr) for layer in monitor.latest)
-    assert torch.equal(alone.quantum.weights, watched.quantum.weights)
+    for source, samples, cost in (("microbatch", 8, 11), ("auto", 80, 10)):
+        watched, monitor = VQE(tfim(3), depth=1, shots=80, generator=seeded(0)), GradientSNRMonitor(10, source=source)
+        fit(watched, 10, monitor)
+        assert watched.quantum.shots_used == alone.quantum.shots_used * cost // 10  # one measurement in ten steps
+        assert all(layer.n_samples == samples and math.isfinite(layer.snr) for layer in monitor.latest)
+        assert torch.equal(alone.quantum.weights, watched.quantum.weights)
 
 
 def test_a_verdict_on_a_vqe() -> None:

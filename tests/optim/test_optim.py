@@ -396,3 +396,31 @@ def test_the_gate_of_the_closed_form() -> None:
     stepped, _ = gain(layer, search)
     assert math.isclose(stepped, -1.0, abs_tol=1e-12)
     assert math.isclose(abs(float(search.point)), math.pi, abs_tol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["spsa", "cma", "rotosolve", OneAtATime])
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_step_is_a_transaction(method, fails_at):
+    """The closure raises in the middle of the second step. Oracle: the points that an undisturbed twin evaluates."""
+    runs = []
+    for faulty in (False, True):
+        weights, asked = nn.Parameter(torch.linspace(0.1, 0.5, 4)), []
+        optimizer = GradientFreeOptimizer([weights], lambda start: propose(method, start, 3))
+
+        def closure(weights: Any = weights, asked: Any = asked, fail: int = 0) -> Tensor:
+            asked.append(weights.detach().clone())
+            if fail and len(asked) == fail:
+                raise TimeoutError
+            return weights.square().sum()
+
+        optimizer.step(closure)
+        if faulty:
+            done, before = len(asked), weights.detach().clone()
+            with pytest.raises(TimeoutError):
+                optimizer.step(lambda at=done + fails_at, closure=closure: closure(fail=at))
+            assert torch.equal(weights, before)
+            assert optimizer.evaluations == done
+            del asked[done:]
+        optimizer.step(closure)
+        runs.append([*asked, weights.detach()])
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))

@@ -17,6 +17,7 @@ from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 import numpy as np
+from processes import PATIENCE
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -127,7 +128,7 @@ def unpack(content: bytes) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     return head, steps, np.frombuffer(body[8 * head["steps"] :], "<f4").reshape(head["steps"], head["rows"])
 
 
-def until(found: Callable[[], T], limit: float = 30) -> T:
+def until(found: Callable[[], T], limit: float = PATIENCE) -> T:
     """The first true value; TensorBoard reads its files in its own time."""
     end = time.monotonic() + limit
     while True:

@@ -341,3 +341,20 @@ def test_events_tag_is_not_the_text_pages() -> None:
     """torch's add_text appends to its tags: the two do not meet."""
     (value,) = Summary.FromString(events_summary(["{}"]).SerializeToString()).value
     assert (value.tag, value.metadata.plugin_data.plugin_name) == (EVENTS_TAG, "torchbp")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100_000,
+        b"null",
+        b'{"layers":["a"],"columns":["b"],"source":"s","version":1e999}',
+        b'{"layers":["a"],"columns":["b"],"source":"s","version":1,"n_weights":[1e999]}',
+        b'{"layers":["a"],"columns":["b"],"source":"s","version":1,"n_weights":[-5]}',
+        b'{"layers":["a"],"columns":["b"],"source":"s","version":1,"thresholds":5}',
+    ],
+    ids=["deep", "null", "version", "infinite", "negative", "thresholds"],
+)
+def test_hostile_manifests_are_none(content: bytes) -> None:
+    """Whatever a file holds, nobody's page breaks on it."""
+    assert Manifest.decode(content) is None

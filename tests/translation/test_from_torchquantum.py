@@ -471,6 +471,91 @@ def test_what_has_no_translation_is_named(function: Callable, message: str) -> N
         QuantumLayer.from_torchquantum(forwards(function, a=SCALAR), example=torch.zeros(1, 2))
 
 
+class Unregistered(tq.QuantumModule):
+    """Trainable operators and numbers where `parameters()` does not look."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.n_wires, self.kind, self.first = 2, kind, tq.RY(**TRAINED)
+        self.ops, self.gates = [tq.RX(**TRAINED)], {"forget": {"turn": tq.RX(**TRAINED)}}
+        self.angle = torch.rand(1, requires_grad=True)
+
+    def forward(self, device: tq.QuantumDevice) -> None:
+        self.first(device, wires=0)
+        if self.kind == "ops[0].params":
+            self.ops[0](device, wires=1)
+        elif self.kind == "angle":
+            tqf.rz(device, wires=1, params=2 * self.angle)
+        else:
+            self.gates["forget"]["turn"](device, wires=1)
+
+
+@pytest.mark.parametrize("kind", ["ops[0].params", "gates['forget']['turn'].params", "angle"])
+def test_what_nobody_would_train_is_named(kind: str) -> None:
+    """Their gradients would be missing without a word; registered or within, they are trained."""
+    module = Unregistered(kind)
+    wanted = f"depends on {kind!r}, a trainable tensor .* of Unregistered, .* nn.ModuleList or nn.ModuleDict"
+    with pytest.raises(CircuitError, match=wanted.replace("[", r"\[").replace("]", r"\]").replace("'", ".")):
+        QuantumLayer.from_torchquantum(module)
+    if kind == "ops[0].params":
+        module.ops = nn.ModuleList(module.ops)
+        assert QuantumLayer.from_torchquantum(module).circuit.n_weights == 2
+
+
+def test_operators_made_from_a_history() -> None:
+    """Oracle: by hand, <Z1> = cos b behind RX(b); TorchQuantum's own names are no obstacle."""
+    steps = [{"name": name, "wires": k, "params": 0.4, "trainable": True} for k, name in enumerate(("ry", "rx"))]
+    layer = QuantumLayer.from_torchquantum(tq.QuantumModule.from_op_history(steps), n_wires=2)
+    torch.testing.assert_close(layer(), torch.tensor([[0.4, 0.4]]).cos())
+    assert layer.circuit.n_weights == 2
+
+
+def test_features_before_the_device() -> None:
+    """Oracle: TorchQuantum."""
+
+    class Swapped(tq.QuantumModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.n_wires, self.turn, self.measure = 2, tq.RX(**TRAINED), tq.MeasureAll(tq.PauliZ)
+
+        def forward(self, x: Tensor, q_device: tq.QuantumDevice) -> Tensor:
+            tqf.ry(q_device, wires=1, params=x[:, 0])
+            self.turn(q_device, wires=1)
+            return self.measure(q_device)
+
+    module, x = Swapped(), features(1)
+    layer = QuantumLayer.from_torchquantum(module, example=x)
+    torch.testing.assert_close(layer(x), module(x, tq.QuantumDevice(n_wires=2, bsz=len(x))), rtol=0, atol=1e-6)
+
+
+def test_energies_in_several_bases() -> None:
+    """Oracle: TorchQuantum. Without features, the values of the only sample are a row."""
+
+    class Energy(tq.QuantumModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.n_wires, self.turn = 2, tq.layer.U3CU3Layer0({"n_wires": 2, "n_blocks": 1})
+            rows = [{"wires": [0, 1], "observables": list(o), "coefficient": [1, 1]} for o in ("xx", "zi", "yz")]
+            self.measure = tq.measurement.MeasureMultiPauliSum(rows)
+
+        def forward(self, device: tq.QuantumDevice) -> Tensor:
+            self.turn(device)
+            return self.measure(device)
+
+    module = Energy()
+    wanted = module(tq.QuantumDevice(n_wires=2))
+    torch.testing.assert_close(QuantumLayer.from_torchquantum(module)(), wanted[None], rtol=0, atol=1e-6)
+
+
+def test_other_modules_are_told_of_the_other_way() -> None:
+    module, _ = example_module()
+    with pytest.raises(InputError, match=r"images, sequences or complex states there is model = QuantumLayer.within\("):
+        QuantumLayer.from_torchquantum(module, example=torch.zeros(2, 1, 4, 4))
+    softmax = forwards(lambda m, d, x: [tqf.ry(d, 0, params=x[:, 0]), measured(d).softmax(1)][1])
+    with pytest.raises(CircuitError, match=r"run the circuits in it: model = QuantumLayer.within\(module\)"):
+        QuantumLayer.from_torchquantum(softmax, example=features(2))
+
+
 def test_observables_given_replace_what_is_returned() -> None:
     """Oracle: TorchQuantum's measurement without the softmax."""
     module = forwards(lambda m, d, x: [tqf.ry(d, 0, params=x[:, 0]), measured(d).softmax(1)][1])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from torchbp.backends.base import outside_of_traces
 from torchbp.circuits.parameters import Parameter
 
 
@@ -51,7 +52,7 @@ class AngleMap:
 
     def _to(self, source: Tensor) -> None:
         """Keep the constants where the source is; layers rarely move, so this is nearly always free."""
-        with torch.inference_mode(False):  # what is kept must be fit for training later
+        with outside_of_traces():  # what is kept must be fit for training later
             if self._columns.device != source.device:
                 self._columns = self._columns.to(source.device)
             for name in ("_scale", "_offset"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.errors import CapacityError, InputError
@@ -71,7 +72,29 @@ COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 def has_values(tensor: Tensor) -> bool:
     """Whether Python code may look at the numbers: not while compiling, in torch.func, or on the meta device."""
     hidden = tensor.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    return not hidden and not torch.compiler.is_compiling()
+    return not hidden and not is_traced()
+
+
+def is_traced() -> bool:
+    """Whether the present call is being written down (torch.export, torch.jit.trace), for batches of any size."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
+@contextmanager
+def outside_of_traces() -> Iterator[None]:
+    """A block whose tensors are kept for later calls: real ones, fit for training, whoever traces the present call.
+
+    torch.export and fake tensors are dispatch modes, which would have all that is made within them, and torch.jit.trace
+    would write it down as part of the call.
+    """
+    jit: Any = torch._C
+    traced = jit._get_tracing_state()
+    jit._set_tracing_state(None)
+    try:
+        with torch.inference_mode(False), _disable_current_modes():
+            yield
+    finally:
+        jit._set_tracing_state(traced)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -7,13 +7,13 @@ the same shots are correlated as they are on a machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchbp.backends.alike import Alike
 from torchbp.backends.angles import AngleMap
@@ -35,16 +35,35 @@ class ShotMeter:
     used: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class ShiftRecord:
+    """What a backward pass by the parameter-shift rule has measured, for B samples and S rotations.
+
+    Attributes:
+        gradient: (B, S) each sample's share of the derivative of the loss by the angle.
+        variance: (B, S) of these by their shots, estimated from the outcomes: with R terms (c, d) of the shift rule
+            sum_r c_r^2 s_r^2 / S, where s_r^2 is the unbiased variance of sum_m dL/dy_m O_m over the S shots of the
+            shifted circuit. NaN for a single shot. The noise of the forward pass in dL/dy is not in it.
+        shots: for each circuit and measurement group.
+    """
+
+    gradient: Tensor
+    variance: Tensor
+    shots: int
+
+
 @dataclass(frozen=True)
 class Shots:
-    """How to measure: shots for each circuit and group, the source of the outcomes, and who counts.
+    """How to measure: shots for each circuit and group, the source of the outcomes, who counts, and who listens.
 
-    `number` is None for exact values of a `MeasuringBackend` that has them.
+    `number` is None for exact values of a `MeasuringBackend` that has them. The listener gets what every backward pass
+    has measured.
     """
 
     number: int | None
     generator: torch.Generator
     meter: ShotMeter
+    listener: Callable[[Sampler, ShiftRecord], None] | None = None
 
 
 @runtime_checkable
@@ -152,6 +171,10 @@ class Sampler:
         """(B, S): the angle of every rotation of the circuit."""
         return self._of_weights(weights) + self._of_features(x)
 
+    def states(self, backend: Backend, angles: Tensor, start: Tensor | None) -> Tensor:
+        """States of N circuits (N, 2^n) from the angles (N, S) of their rotations, exact."""
+        return self._alike.states(backend, angles, start)
+
     def outcome_probabilities(self, backend: Backend, angles: Tensor, start: Tensor | None) -> Iterator[list[Tensor]]:
         """For chunks of N circuits, the distributions (n, 2^m) of each measurement group's outcomes, float64."""
         noisy = backend if isinstance(backend, NoisyBackend) else None
@@ -174,7 +197,7 @@ class Sampler:
             alike = (at.shape, at.dtype, at.device) == (angles.shape, angles.dtype, angles.device)
             if repeatable and kept is backend and alike and torch.equal(at, angles):
                 return distributions
-        states = self._alike.states(backend, angles, start)
+        states = self.states(backend, angles, start)
         found = [_distribution(states, self.circuit.n_wires, group) for group in self.grouping.groups]
         if repeatable and sum(p.numel() for p in found) <= _KEPT:
             self._latest = [(backend, angles.clone(), found), *self._latest[:1]]  # of a forward and of a backward
@@ -192,19 +215,37 @@ class Sampler:
 
     def sample(self, backend: Backend, angles: Tensor, start: Tensor | None, shots: Shots) -> Tensor:
         """(N, S) angles → (N, M) estimates."""
+        return self.sample_with_variance(backend, angles, start, shots, None)[0]
+
+    def sample_with_variance(
+        self, backend: Backend, angles: Tensor, start: Tensor | None, shots: Shots, cotangent: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Estimates (N, M), and the variance (N,) of sum_m cotangent[i, m] y[i, m] by the spread of the outcomes.
+
+        Args:
+            cotangent: (N, M); None: no variance is wanted.
+        """
         constants = torch.as_tensor(self.grouping.constants, device=angles.device).to(angles.dtype)
         if not self.grouping.groups:  # nothing but the identity: nothing to measure
-            return constants.repeat(len(angles), 1)
+            exact = None if cotangent is None else angles.new_zeros(len(angles))
+            return constants.repeat(len(angles), 1), exact
         if measures(backend):
-            return backend.measure(self.circuit, self.grouping, angles, start, shots.number).values.to(angles)
+            seen = backend.measure(self.circuit, self.grouping, angles, start, shots.number)
+            return seen.values.to(angles), None
         assert shots.number is not None
         values = self.outcome_values(angles.device)
-        parts = []
+        parts, spreads, done = [], [], 0
         for distributions in self.outcome_probabilities(backend, angles, start):
             counts = [_multinomial(p, shots.number, shots.generator) for p in distributions]
             parts.append(torch.stack([c @ v for c, v in zip(counts, values, strict=True)]).sum(0) / shots.number)
+            if cotangent is not None:
+                own = cotangent[done : done + len(parts[-1])].double()
+                each = [_variance(c, own @ v.T, shots.number) for c, v in zip(counts, values, strict=True)]
+                spreads.append(torch.stack(each).sum(0))
+            done += len(parts[-1])
         shots.meter.used += shots.number * len(angles) * len(self.grouping.groups)
-        return torch.cat(parts).to(angles.dtype) + constants
+        spread = None if cotangent is None else torch.cat(spreads).to(angles.dtype)
+        return torch.cat(parts).to(angles.dtype) + constants, spread
 
 
 class _Sampled(torch.autograd.Function):
@@ -229,11 +270,19 @@ class _Sampled(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         angles, start = ctx.saved_tensors
         shifted = ShiftedCircuits.of(ctx.sampler, angles, start, ctx.moving)
-        gradient = torch.zeros_like(angles)
-        if len(shifted.slots):
-            values = ctx.sampler.sample(ctx.backend, shifted.angles, shifted.starts, ctx.shots)
-            slopes = (values.view(len(shifted.slots), len(angles), -1) * cotangent).sum(2)
-            gradient.index_add_(1, shifted.slots, (slopes * shifted.coefficients[:, None]).T)
+        if not len(shifted.slots):
+            return torch.zeros_like(angles), None, None, None, None, None
+        wanted = None if ctx.shots.listener is None else cotangent.repeat(len(shifted.slots), 1)
+        values, spread = ctx.sampler.sample_with_variance(
+            ctx.backend, shifted.angles, shifted.starts, ctx.shots, wanted
+        )
+        slopes = (values.view(len(shifted.slots), len(angles), -1) * cotangent).sum(2)
+        of_slot = nn.functional.one_hot(shifted.slots, angles.shape[1]).to(slopes) * shifted.coefficients[:, None]
+        gradient = slopes.T @ of_slot
+        if ctx.shots.listener is not None and spread is not None:
+            noise = (spread.view(slopes.shape) * shifted.coefficients[:, None].square()).T
+            variance = torch.zeros_like(angles).index_add_(1, shifted.slots, noise)
+            ctx.shots.listener(ctx.sampler, ShiftRecord(gradient.detach().clone(), variance, ctx.shots.number))
         return gradient, None, None, None, None, None
 
 
@@ -293,6 +342,13 @@ def _signs(group: MeasurementGroup) -> np.ndarray:
     m = len(position)
     bits = 1 - 2.0 * ((np.arange(2**m)[:, None] >> np.arange(m - 1, -1, -1)) & 1)
     return np.stack([bits[:, [position[w] for w, _ in s]].prod(1) for s in group.strings], axis=1)
+
+
+def _variance(counts: Tensor, values: Tensor, shots: int) -> Tensor:
+    """(N,) unbiased variance of the mean of `shots` outcomes, counted (N, K), of these values (N, K); NaN for one."""
+    mean = (counts * values).sum(1, keepdim=True) / shots
+    squares = (counts * (values - mean).square()).sum(1)
+    return squares / (shots * (shots - 1)) if shots > 1 else torch.full_like(squares, torch.nan)
 
 
 def _multinomial(probabilities: Tensor, shots: int, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ from numbers import Real
 
 import numpy as np
 
+from torchbp.arguments import whole_number
 from torchbp.circuits.operations import PAULIS, Matrix, kron
 from torchbp.errors import CircuitError
 
@@ -103,13 +104,13 @@ class PauliSum:
 
 
 def as_observables(observables: PauliSum | str | Iterable[PauliSum | str], n_wires: int) -> tuple[PauliSum, ...]:
-    """One or several observables as a tuple that fits `n_wires` wires.
+    """One or several observables as a tuple that fits `n_wires` wires; a dict of strings and coefficients is one.
 
     Raises:
         CircuitError: none given, something else than a PauliSum, or a wire the circuit does not have.
     """
-    given = [observables] if isinstance(observables, PauliSum | str) else list(observables)
-    sums = [PauliSum(o) if isinstance(o, str) else o for o in given]
+    given = [observables] if isinstance(observables, PauliSum | str | Mapping) else list(observables)
+    sums = [PauliSum(o) if isinstance(o, str | Mapping) else o for o in given]
     if not sums or not all(isinstance(o, PauliSum) for o in sums):
         raise CircuitError(f"Observables are PauliSums, one for each output column, at least one; got {given!r}.")
     for observable in sums:
@@ -119,12 +120,12 @@ def as_observables(observables: PauliSum | str | Iterable[PauliSum | str], n_wir
 
 def local_z(n_wires: int) -> list[PauliSum]:
     """Z on each wire: n observables."""
-    return [PauliSum(f"Z{w}") for w in range(n_wires)]
+    return [PauliSum(f"Z{w}") for w in range(whole_number("n_wires", n_wires, 1))]
 
 
 def global_z(n_wires: int) -> PauliSum:
     """Z on all wires at once, Z0 Z1 ... Z(n-1): the textbook cause of a plateau (Cerezo 2021, 2001.00550)."""
-    return PauliSum(" ".join(f"Z{w}" for w in range(n_wires)))
+    return PauliSum(" ".join(f"Z{w}" for w in range(whole_number("n_wires", n_wires, 1))))
 
 
 def tfim(n_wires: int, coupling: float = 1.0, field: float = 1.0, periodic: bool = False) -> PauliSum:
@@ -151,12 +152,13 @@ def maxcut(edges: Iterable[tuple[int, int] | tuple[int, int, float]]) -> PauliSu
         key = f"Z{min(a, b)} Z{max(a, b)}"
         terms[key] = terms.get(key, 0.0) + weight / 2
         terms["I"] -= weight / 2
+    if len(terms) == 1:
+        raise CircuitError("A cut needs edges (i, j) or (i, j, weight), got none.")
     return PauliSum(terms)
 
 
 def _chain(n_wires: int, periodic: bool) -> list[tuple[int, int]]:
-    if n_wires < 2:
-        raise CircuitError(f"A chain of spins needs at least 2 wires, got n_wires={n_wires}.")
+    n_wires = whole_number("n_wires", n_wires, 2)
     closing = [(0, n_wires - 1)] if periodic and n_wires > 2 else []
     return [(w, w + 1) for w in range(n_wires - 1)] + closing
 

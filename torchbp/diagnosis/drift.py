@@ -42,7 +42,7 @@ class Reference:
     @classmethod
     def of(cls, layer: QuantumLayer) -> Reference:
         """The layer at its present weights, with all features 0.5."""
-        x = layer.weights.new_full((1, layer.circuit.n_features), 0.5)
+        x = layer.weights.new_full((1, layer.n_features), 0.5)
         weights = layer.weights.detach().clone()
         return cls(x, weights, _measure(layer, x, weights), _variance(layer))
 

@@ -327,7 +327,8 @@ def _complete(found: Diagnosis, e: Evidence) -> Diagnosis:
         others.append(Finding(Verdict.DEAD_LAYER, dead, ("the gradient is exactly zero for every sample",)))
     needed = [x.shots.shots_to_resolve for x in e.layers if x.shots is not None]
     finite = [number for number in needed if math.isfinite(number)]
-    return replace(found, findings=tuple(others), shots_to_resolve=max(finite) if finite else None)
+    needed_shots = max(finite) if finite else None
+    return replace(found, findings=tuple(others), shots_to_resolve=needed_shots, every=_names(e.layers))
 
 
 def _names(layers: Sequence[LayerEvidence]) -> tuple[str, ...]:

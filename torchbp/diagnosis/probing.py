@@ -59,7 +59,8 @@ def passage(layer: AnyLayer, loss: Loss) -> Passage:
     def note(x: Tensor | None, output: Tensor) -> Tensor:
         if seen:
             return output
-        seen.append((None if x is None else x.detach(), output.detach().requires_grad_()))
+        rows = None if x is None else x.detach().reshape(-1, x.shape[-1])  # of sequences each position is a sample
+        seen.append((rows, output.detach().requires_grad_()))
         return seen[0][1]
 
     with layer.noted(note), torch.enable_grad(), layer.exact():
@@ -70,7 +71,7 @@ def passage(layer: AnyLayer, loss: Loss) -> Passage:
     (cotangent,) = torch.autograd.grad(value, y, allow_unused=True)
     if cotangent is None:
         raise InputError("The loss must depend on the quantum layer's output.")
-    return Passage(x, cotangent.detach(), float(value.detach()))
+    return Passage(x, cotangent.detach().reshape(-1, y.shape[-1]), float(value.detach()))
 
 
 def loss_landscape(

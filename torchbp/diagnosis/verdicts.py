@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from enum import Enum
 
-from torchbp.diagnosis.wording import name_layers
+from torchbp.diagnosis.layer_words import in_words
 from torchbp.gradients.stats import RESOLVED
 
 
@@ -85,6 +85,7 @@ class Diagnosis:
             measured, or no number would do.
         onset: the first step from which the evidence held; None where that is not known.
         findings: everything else that was found.
+        every: names of all the circuit layers that there are.
     """
 
     verdict: Verdict
@@ -95,6 +96,7 @@ class Diagnosis:
     shots_to_resolve: float | None = None
     onset: int | None = None
     findings: tuple[Finding, ...] = ()
+    every: tuple[str, ...] = ()
 
     def shots_for(self, snr: float) -> float:
         """Shots for each circuit at which the gradient's SNR would be this; NaN where that is not known."""
@@ -111,21 +113,24 @@ class Diagnosis:
         findings = tuple(
             Finding(Verdict(f["verdict"]), tuple(f["layers"]), tuple(f["evidence"])) for f in saved["findings"]
         )
-        lists = {name: tuple(saved[name]) for name in ("evidence", "layers")}
+        lists = {name: tuple(saved[name]) for name in ("evidence", "layers", "every")}
         return cls(**saved | lists | {"verdict": Verdict(saved["verdict"]), "findings": findings})
 
     def __str__(self) -> str:
         """One sentence."""
         name = self.verdict.value.replace("_", " ").capitalize()
-        where = f" in {name_layers(self.layers)}" if self.layers else ""
+        where = f" in {self._words(self.layers)}" if self.layers else ""
         since = "" if self.onset is None or self.verdict.is_fine else f" since step {self.onset}"
         return f"{name}{where}{since} ({self.confidence:.0%} sure): {self.evidence[0]}."
+
+    def _words(self, layers: tuple[str, ...]) -> str:
+        return in_words(layers, self.every or layers)
 
     @property
     def details(self) -> str:
         """All of it: the sentence, the rest of the evidence, other findings, and the advice."""
         others = [
-            f"{f.verdict.value.replace('_', ' ')} in {name_layers(f.layers)}: {'; '.join(f.evidence)}"
+            f"{f.verdict.value.replace('_', ' ')} in {self._words(f.layers)}: {'; '.join(f.evidence)}"
             for f in self.findings
         ]
         rest = [f"{text}." for text in (*self.evidence[1:], *others)]

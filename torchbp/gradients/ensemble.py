@@ -61,12 +61,10 @@ def ensemble_gradients(
     """
     if samples < 2:
         raise InputError(f"A variance needs at least 2 samples, got samples={samples}.")
-    inputs = layer.weights.detach().new_empty(1, 0) if x is None else x.detach().to(layer.weights)
-    n_features, shape = layer.circuit.n_features, (len(inputs), len(layer.observables))
-    if inputs.ndim != 2 or inputs.shape[1] < n_features or not len(inputs):
-        raise InputError(
-            f"The circuit reads {n_features} features: x has shape (batch, {n_features}), got {_shape(x)}."
-        )
+    inputs = layer._check(x, None)[0].detach()
+    if not len(inputs):
+        raise InputError("The cost is a mean over inputs: give at least one in x, or None for circuits without.")
+    shape = len(inputs), len(layer.observables)
     try:
         slopes = inputs.new_ones(shape) if cotangent is None else cotangent.detach().to(inputs).expand(shape)
     except RuntimeError as error:
@@ -146,8 +144,3 @@ class Ensemble:
             for layer in layers:
                 undo.enter_context(layer.weights_at(initialize(self.init, layer.circuit, self.generator)))
             return microbatch_gradients(loss, groups, split_batch(batch, 1), scale)
-
-
-def _shape(x: Tensor | None) -> str:
-    """The shape, or that there is none."""
-    return "nothing" if x is None else str(tuple(x.shape))

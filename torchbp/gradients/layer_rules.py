@@ -44,7 +44,10 @@ def quantum(module: nn.Module, call: Call, size: int, wanted: Wanted) -> dict[st
     if x is None:
         raise PreconditionError("it has no input: its output is the same for all samples")
     cotangent = _cotangent(call, x, size)
+    if x.ndim < 2:
+        raise PreconditionError("one sample without a batch goes into it")
     rows = call.rows[-1].detach() if call.rows else module.per_sample_gradients(x, cotangent)
+    rows = rows.reshape(size, -1, rows.shape[-1]).sum(1)  # over the positions of a sequence
     found = {"weights": rows}
     if not isinstance(module.weights, nn.Parameter):  # they are put together from another library's parameters
         own = dict(module.named_parameters())

@@ -62,12 +62,7 @@ def shot_noise(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> Shot
         InputError: the shapes do not fit.
     """
     weights = layer.weights.detach()
-    inputs = weights.new_empty(len(cotangent), 0) if x is None else x.detach().to(weights)
-    if cotangent.shape != (len(inputs), len(layer.observables)):
-        raise InputError(
-            f"The cotangent must have shape {(len(inputs), len(layer.observables))}, one value for each output, got "
-            f"{tuple(cotangent.shape)}."
-        )
+    inputs = _inputs(layer, x, cotangent)
     sampler = Sampler(layer.circuit, layer.observables)
     with torch.no_grad():
         angles = sampler.angles(inputs, weights)
@@ -81,6 +76,31 @@ def shot_noise(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> Shot
     weight_of_term = sampler.weights.to(mean.device)[shifted.slots]
     zero = mean.new_zeros(weights.numel())
     return ShotNoise(zero.index_add(0, weight_of_term, slopes), zero.index_add(0, weight_of_term, noises))
+
+
+def output_noise(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> float:
+    """Variance of sum_bm cotangent[b, m] y[b, m] from one shot for each sample and measurement group; from S it is / S.
+
+    With cotangent dL/dy that of a loss which is linear in y, or nearly so within the noise. Arguments and errors as for
+    `shot_noise`; B circuits.
+    """
+    inputs = _inputs(layer, x, cotangent)
+    sampler = Sampler(layer.circuit, layer.observables)
+    with torch.no_grad():
+        angles = sampler.angles(inputs, layer.weights.detach())
+        start = initial_states(layer.circuit, inputs, None)
+        return float(outcome_moments(layer.backend, sampler, angles, start, cotangent.detach().double())[1].sum())
+
+
+def _inputs(layer: QuantumLayer, x: Tensor | None, cotangent: Tensor) -> Tensor:
+    weights = layer.weights.detach()
+    inputs = weights.new_empty(len(cotangent), 0) if x is None else layer._check(x, None)[0].detach()
+    if cotangent.shape != (len(inputs), len(layer.observables)):
+        raise InputError(
+            f"The cotangent must have shape {(len(inputs), len(layer.observables))}, one value for each output, got "
+            f"{tuple(cotangent.shape)}."
+        )
+    return inputs
 
 
 def outcome_moments(

@@ -14,7 +14,7 @@ from torchbp.hardware.mitigation import MITIGATIONS, Mitigation
 from torchbp.hardware.qiskit.export import QiskitExport, to_qiskit
 from torchbp.hardware.qiskit.files import export, load
 from torchbp.hardware.qiskit_backend import QiskitBackend
-from torchbp.translation.qiskit import from_qiskit
+from torchbp.translation.qiskit.reading import from_qiskit
 
 __all__ = [
     "MITIGATIONS",

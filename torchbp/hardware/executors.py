@@ -10,6 +10,7 @@ from torchbp.errors import BackendError
 from torchbp.hardware.outcomes import Outcomes
 from torchbp.hardware.program import Program, Pub
 from torchbp.translation.packages import need
+from torchbp.translation.qiskit.gates import BOUND_BY_AER
 
 
 class BackendExecutor:
@@ -66,10 +67,6 @@ class BackendExecutor:
         )
 
 
-# Gates whose parameters Aer binds itself. Those of controlled rotations Aer 0.18 leaves out, silently.
-_BOUND_BY_AER = frozenset(("p", "r", "rx", "rxx", "ry", "ryy", "rz", "rzx", "rzz", "u", "u1", "u2", "u3"))
-
-
 class AerExecutor(BackendExecutor):
     """Runs programs on a `qiskit_aer.AerSimulator`, whatever its noise model: all values of a pub in one call.
 
@@ -94,7 +91,7 @@ class AerExecutor(BackendExecutor):
         """Of a circuit, which may read other things than the pub's, at all values of the pub."""
         pub = Pub(circuit, pub.parameters, pub.values, pub.shots)
         parametric = {i.operation.name for i in circuit.data if any(hasattr(p, "bind") for p in i.operation.params)}
-        by_aer = parametric and parametric <= _BOUND_BY_AER
+        by_aer = parametric and parametric <= BOUND_BY_AER
         circuits = [circuit] if by_aer else pub.bind()
         binds = {"parameter_binds": [_binds(pub)]} if by_aer else {}
         result = self.backend.run(circuits, **binds, **options, **self._options()).result()

@@ -16,6 +16,7 @@ from torchbp.errors import CircuitError, InputError, TorchBPError
 from torchbp.layer.drop_in import CircuitDropIn, DropIn
 from torchbp.layer.quantum_layer import QuantumLayer
 from torchbp.translation.adapters.table import adapter_of
+from torchbp.translation.tracing import device_at
 
 _COMPARED = 3
 """Samples that values and gradients are compared on."""
@@ -168,9 +169,7 @@ def _deepquantum(module: nn.Module, x: Tensor | None) -> QuantumLayer:
 
 
 def _torchquantum(module: nn.Module, x: Tensor | None) -> QuantumLayer:
-    from torchbp.translation.tracing import takes_device
-
-    if takes_device(module):
+    if device_at(module) is not None:
         raise CircuitError(
             "it acts on a QuantumDevice that its caller has: QuantumLayer.from_torchquantum(module, observables) makes "
             "a layer of it, to be called with features."

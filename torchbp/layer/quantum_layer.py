@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from torchbp.arguments import whole_number
 from torchbp.backends import Backend, resolve_with_noise
-from torchbp.backends.base import COMPLEX, check_capacity, full_precision, per_sample_gradients
-from torchbp.backends.inputs import check_features, check_state
+from torchbp.backends.base import COMPLEX, check_capacity, full_precision, is_traced, per_sample_gradients
+from torchbp.backends.inputs import check_features, check_state, start_for_each
 from torchbp.backends.noise import NoiseModel
-from torchbp.backends.shots import Sampler, ShotMeter, Shots, measures
+from torchbp.backends.shots import Sampler, ShiftRecord, ShotMeter, Shots, measures
+from torchbp.backends.streams import FIRST, birthplace, here, part
 from torchbp.circuits import Circuit, PauliSum, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
-from torchbp.errors import CircuitError, InputError
+from torchbp.errors import BackendError, CircuitError, InputError
 from torchbp.translation.translated import Translated
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class QuantumLayer(Translated):
 
     Attributes:
         shots: may be set at any time; `with layer.exact():` and `with layer.shots_at(S):` set it for a while.
+        shift_listener: hears what backward passes with finite shots have measured, see `torchbp.gradients.training`.
 
     Raises:
         CircuitError: the circuit has no gates, or an observable acts on a wire it does not have.
@@ -82,7 +85,8 @@ class QuantumLayer(Translated):
         self.observables = as_observables(measured, circuit.n_wires)
         self._pure, self.backend, self.noise = resolve_with_noise(backend, noise)
         # An attribute of the module, where those who restore random states look for generators.
-        self.backend_generator = getattr(self.backend, "generator", None)
+        self._backend_generator = getattr(self.backend, "generator", None)
+        self._drawn_at = birthplace()
         if not measures(self.backend):
             check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
         weights = initialize(init, circuit, generator)
@@ -93,8 +97,9 @@ class QuantumLayer(Translated):
         if shots is not None or not measures(self.backend):
             self.shots = shots
         seed = torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu")
-        self.shot_generator = torch.Generator().manual_seed(int(seed))
+        self._shot_generator = torch.Generator().manual_seed(int(seed))
         self._meter = ShotMeter()
+        self.shift_listener: Callable[[Sampler, ShiftRecord], None] | None = None
         self._sampler: Sampler | None = None
 
     # One opaque call in a compiled model.
@@ -103,63 +108,66 @@ class QuantumLayer(Translated):
         """Expectation values of every observable for every sample.
 
         Args:
-            x: features (B, F), with F the circuit's number of features; may be left out where F is 0, and the
-                batch is then 1. Real, finite; converted to the dtype of the weights.
-            initial_state: amplitudes (B, 2^n) or (2^n,) to start from instead of |0...0>.
+            x: features (..., F), with F the circuit's number of features: a batch (B, F), sequences (B, T, F), or one
+                sample (F,). May be left out where F is 0, and the batch is then (1,). Real, finite; converted to the
+                dtype of the weights.
+            initial_state: amplitudes to start from instead of |0...0>, of norm 1: (..., 2^n) with the leading
+                dimensions of `x`, or (2^n,) for all.
 
         Returns:
-            (B, M) in the dtype of the weights, which mixed precision around the layer does not change.
+            (..., M) in the dtype of the weights, which mixed precision around the layer does not change.
 
         Raises:
             InputError: shape, type, device or values of an argument do not fit.
             CapacityError: the states of this batch would not fit into memory.
         """
-        x, start, weights = self._check(x, initial_state)
+        x, start, weights, leading = self._check(x, initial_state)
         with full_precision(x.device):
-            if len(x) == 0:
-                return self._expectations(*_one_sample(x, start), weights)[:0]
-            return self._expectations(x, start, weights)
+            if not is_traced() and x.shape[0] == 0:
+                return _shaped(self._expectations(*_one_sample(x, start), weights)[:0], leading)
+            return _shaped(self._expectations(x, start, weights), leading)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def states(self, x: Tensor | None = None, initial_state: Tensor | None = None) -> Tensor:
-        """Final state vectors (B, 2^n), complex, wire 0 most significant. Arguments as in `forward`."""
-        x, start, weights = self._check(x, initial_state)
+        """Final state vectors (..., 2^n), complex, wire 0 most significant. Arguments as in `forward`."""
+        x, start, weights, leading = self._check(x, initial_state)
         with full_precision(x.device):
-            if len(x) == 0:
-                return self._states(*_one_sample(x, start), weights)[:0]
-            return self._states(x, start, weights)
+            if not is_traced() and x.shape[0] == 0:
+                return _shaped(self._states(*_one_sample(x, start), weights)[:0], leading)
+            return _shaped(self._states(x, start, weights), leading)
 
     def per_sample_gradients(self, x: Tensor | None = None, cotangent: Tensor | None = None) -> Tensor:
         """The gradient of every weight for every sample, from exact expectation values, detached.
 
         Args:
             x: features, as in `forward`.
-            cotangent: d(loss)/dy (B, M); ones if left out.
+            cotangent: d(loss)/dy (..., M); ones if left out.
 
         Returns:
-            (B, P): row b is d(sum_m cotangent[b, m] y[b, m]) / d(weights). Its sum over samples is what backward
+            (..., P): row b is d(sum_m cotangent[b, m] y[b, m]) / d(weights). Its sum over samples is what backward
             adds to `weights.grad`.
 
         Raises:
             InputError: x or the cotangent does not fit.
         """
-        x, _, weights = self._check(x, None)
-        shape = len(x), len(self.observables)
+        x, _, weights, leading = self._check(x, None)
+        shape = *leading, len(self.observables)
         if cotangent is None:
             cotangent = x.new_ones(shape)
         if cotangent.shape != shape:
             raise InputError(f"The cotangent must have the output's shape {shape}, got {tuple(cotangent.shape)}.")
         if len(x) == 0:
-            return x.new_empty(0, self.circuit.n_weights)
+            return x.new_empty(*leading, self.circuit.n_weights)
         with full_precision(x.device):
-            return per_sample_gradients(
+            rows = per_sample_gradients(
                 self.backend,
                 self.circuit,
                 self.observables,
                 x.detach(),
                 weights.detach(),
-                cotangent.detach().to(weights),
+                cotangent.detach().reshape(len(x), -1).to(weights),
             )
+            return _shaped(rows, leading)
 
     def evolve(self, q_device: QuantumDevice, x: Tensor | None = None) -> None:
         """Run the circuit on the state of a `torchquantum.QuantumDevice` and leave the result there.
@@ -173,8 +181,8 @@ class QuantumLayer(Translated):
             raise InputError(f"The circuit has {self.n_wires} wires, the QuantumDevice {q_device.n_wires}.")
         start = q_device.get_states_1d()
         if x is not None and len(start) == 1:
-            start = start.expand(len(x), -1)
-        q_device.set_states(self.states(x, start))
+            start = start[0]
+        q_device.set_states(self.states(x, start).reshape(-1, 2**self.n_wires))
 
     @property
     def shots(self) -> int | None:
@@ -186,8 +194,8 @@ class QuantumLayer(Translated):
 
     @shots.setter
     def shots(self, shots: int | None) -> None:
-        if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
-            raise InputError(f"shots is a whole number of at least 1, or None for exact values; got {shots!r}.")
+        if shots is not None:
+            shots = whole_number("shots", shots, 1)
         if measures(self.backend):
             self.backend.shots = shots
         else:
@@ -200,6 +208,44 @@ class QuantumLayer(Translated):
         Those of a machine are all that its backend has spent, for whichever layer.
         """
         return self._meter.used + int(getattr(self.backend, "shots_used", 0))
+
+    @property
+    def shot_generator(self) -> torch.Generator:
+        """Source of the outcomes; on ranks of a distributed run and in forked workers a stream of their own."""
+        self._part()
+        return self._shot_generator
+
+    @property
+    def backend_generator(self) -> torch.Generator | None:
+        """The backend's own source of random numbers, such as the errors of trajectories; None if it has none."""
+        self._part()
+        return self._backend_generator
+
+    def resume_shots(self, state: Tensor) -> None:
+        """Draw outcomes from a saved state on, that of rank 0; others get streams of their own from it."""
+        self._shot_generator.set_state(state)
+        self._drawn_at = here()
+        if self._drawn_at not in (FIRST, birthplace()):
+            part(self._shot_generator, self._drawn_at)
+
+    def _part(self) -> None:
+        if (place := here()) == self._drawn_at:
+            return
+        self._drawn_at = place
+        for generator in (self._shot_generator, self._backend_generator):
+            if generator is not None and place != FIRST:
+                part(generator, place)
+
+    @property
+    def sampler(self) -> Sampler:
+        """What measuring the circuit takes, planned once."""
+        if self._sampler is None:
+            self._sampler = Sampler(self.circuit, self.observables)
+        return self._sampler
+
+    def count_shots(self, shots: int) -> None:
+        """These were spent on this layer's circuits by somebody else."""
+        self._meter.used += shots
 
     @contextmanager
     def shots_at(self, shots: int | None) -> Iterator[None]:
@@ -235,7 +281,7 @@ class QuantumLayer(Translated):
         self._meter.used += (
             before - self.shots_used
         )  # what others spent stays counted, what this one did before does not
-        self.backend_generator = getattr(self.backend, "generator", None)
+        self._backend_generator = getattr(self.backend, "generator", None)
         if shots is not None or not measures(self.backend):
             self.shots = shots
         return self
@@ -284,20 +330,31 @@ class QuantumLayer(Translated):
         return f"{self.circuit}, observables={len(self.observables)}, backend={self.backend.name!r}{shots}"
 
     def _expectations(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:
+        if is_traced() and (self.shots is not None or not getattr(self.backend, "traceable", False)):
+            raise BackendError(
+                f"{'Finite shots' if self.shots is not None else f'The backend {self.backend.name!r}'} can't be "
+                'exported or traced: export the exact layer, with backend="fused", within `with layer.noiseless(), '
+                "layer.exact():`."
+            )
+        self._part()
         if self.shots is None or measures(self.backend):
             return self.backend.expectations(self.circuit, self.observables, x, weights, start)
-        if self._sampler is None:
-            self._sampler = Sampler(self.circuit, self.observables)
-        return self._sampler.expectations(
-            self.backend, x, weights, start, Shots(self.shots, self.shot_generator, self._meter)
+        return self.sampler.expectations(
+            self.backend,
+            x,
+            weights,
+            start,
+            Shots(self.shots, self.shot_generator, self._meter, self.shift_listener),
         )
 
     def _states(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:
         return self.backend.states(self.circuit, x, weights, start)
 
-    def _check(self, x: Tensor | None, initial_state: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
-        """The features, the states to start from, and the weights."""
-        weights, circuit = self.weights, self.circuit
+    def _check(
+        self, x: Tensor | None, initial_state: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor, torch.Size]:
+        """The features (B, F), the states to start from, the weights, and the leading dimensions that B stands for."""
+        weights, circuit = self.weights if self._held is None else self._held, self.circuit
         self._check_unchanged()
         if weights.dtype not in COMPLEX:
             raise InputError(
@@ -310,15 +367,22 @@ class QuantumLayer(Translated):
             )
         start = None if initial_state is None else check_state(initial_state, circuit, weights)
         if x is None and self._n_features == 0:
-            x = weights.new_empty(1 if start is None else len(start), 0)
-        x = self._read(check_features(x, self._n_features, weights)).to(weights.dtype)
-        if start is not None and len(start) != len(x):
-            if len(start) != 1:
-                raise InputError(f"initial_state holds {len(start)} states for a batch of {len(x)} samples.")
-            start = start.expand(len(x), -1)
-        if not measures(self.backend):
+            x = weights.new_empty(*(1,) if start is None or start.ndim == 1 else start.shape[:-1], 0)
+        x = check_features(x, self._n_features, weights)
+        leading = x.shape[:-1]
+        if x.ndim != 2:
+            x = x.reshape(leading.numel(), self._n_features)
+        x = self._read(x).to(weights.dtype)
+        if not measures(self.backend) and not is_traced():
             check_capacity(circuit.n_wires, len(x), weights.dtype)
-        return x, start, weights
+        if start is not None:
+            start = start_for_each(start, leading)
+        return x, start, weights, leading
+
+
+def _shaped(rows: Tensor, leading: torch.Size) -> Tensor:
+    """(B, ...) with the leading dimensions that B stands for."""
+    return rows if len(leading) == 1 else rows.reshape(*leading, *rows.shape[1:])
 
 
 def _one_sample(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor | None]:

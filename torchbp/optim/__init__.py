@@ -1,6 +1,6 @@
-"""Minimizing without gradients: searches that ask for losses, and torch optimizers around them.
+"""Minimizing without gradients: searches that ask for losses, and torch optimizers around them; and natural gradients.
 
-They do not escape a barren plateau: differences of losses vanish there as gradients do, so that resolving them takes
+None of them escapes a barren plateau: differences of losses vanish there as gradients do, so that resolving them takes
 exponentially many shots too (Arrasmith 2021, 2011.12245).
 """
 
@@ -14,22 +14,28 @@ from torch import Tensor
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.optim.ask_tell import AskTell, Maker
 from torchbp.optim.cma import CMAProposer
+from torchbp.optim.fubini_study import fubini_study
+from torchbp.optim.natural_gradient import QuantumNaturalGradient
 from torchbp.optim.optimizers import CMAES, SPSA, GradientFreeOptimizer, Rotosolve
 from torchbp.optim.proposer import Proposer
+from torchbp.optim.qnspsa import QNSPSA
 from torchbp.optim.rotosolve import RotosolveProposer
 from torchbp.optim.spsa import SPSAProposer
 
 __all__ = [
     "CMAES",
     "PROPOSERS",
+    "QNSPSA",
     "SPSA",
     "AskTell",
     "CMAProposer",
     "GradientFreeOptimizer",
     "Proposer",
+    "QuantumNaturalGradient",
     "Rotosolve",
     "RotosolveProposer",
     "SPSAProposer",
+    "fubini_study",
     "propose",
 ]
 

@@ -11,7 +11,7 @@ from torch.nn.utils import parameters_to_vector
 
 from torchbp.errors import InputError
 from torchbp.optim.cma import CMAProposer
-from torchbp.optim.proposer import Proposer
+from torchbp.optim.proposer import Proposer, transaction
 from torchbp.optim.rotosolve import RotosolveProposer
 from torchbp.optim.spsa import SPSAProposer
 
@@ -24,6 +24,8 @@ class GradientFreeOptimizer(torch.optim.Optimizer):
     `step(closure)` evaluates the closure at every point that the proposer asks for, without gradients, and moves the
     parameters to the point it then names. `state_dict()` holds the search, in tensors and primitives, and loading it
     resumes bit for bit. The search remembers its own point: what others do to the parameters between steps is undone.
+    A step is a transaction: where a closure raises, the parameters are what they were, and the next step asks for the
+    same points again.
 
     Args:
         params: parameters, one group; all of them are searched over as one vector.
@@ -58,13 +60,17 @@ class GradientFreeOptimizer(torch.optim.Optimizer):
         """
         if closure is None:
             raise InputError("A gradient-free step evaluates the loss: step(closure), a function () -> loss.")
-        points = self.proposer.ask()
-        losses = []
-        for point in points:
-            self._assign(point)
-            losses.append(_value(closure))
-        self.evaluations += len(points)
-        self._assign(self.proposer.tell(losses))
+        before, losses = self._vector().clone(), []
+        with transaction(self.proposer):
+            try:
+                for point in self.proposer.ask():
+                    self._assign(point)
+                    losses.append(_value(closure))
+            except BaseException:
+                self._assign(before)
+                raise
+            self._assign(self.proposer.tell(losses))
+        self.evaluations += len(losses)
         return sum(losses) / len(losses)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:

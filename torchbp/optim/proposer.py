@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -36,6 +37,20 @@ class Proposer(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned; the configuration stays that of the constructor."""
         ...
+
+
+@contextmanager
+def transaction(proposer: Proposer) -> Iterator[None]:
+    """A step of a search, from `ask` to `tell`: if it fails in between, the next one asks for the same points again.
+
+    Where evaluations are paid for, those that had been are then found again, as by `JobRunner.repeatable`.
+    """
+    before = proposer.state_dict()
+    try:
+        yield
+    except BaseException:
+        proposer.load_state_dict(before)
+        raise
 
 
 def starting_point(start: Tensor) -> Tensor:

@@ -178,7 +178,7 @@ def _parsed(data: Any) -> list[dict[str, Any]]:
                     "data": data if isinstance(data, dict) else {},
                 }
             )
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             continue
     return sorted(found, key=lambda event: event["step"])
 

@@ -73,7 +73,9 @@ class Manifest:
             kinds = _names(found.get("kinds", ()))
             n_weights = tuple(int(n) for n in found.get("n_weights", ()))
             thresholds = {str(name): float(value) for name, value in dict(found.get("thresholds", {})).items()}
-        except (ValueError, KeyError, TypeError):
+            if min(n_weights, default=0) < 0:
+                return None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
         kinds = kinds if len(kinds) == len(layers) else ("quantum",) * len(layers)
         n_weights = n_weights if len(n_weights) == len(layers) else ()

@@ -21,7 +21,8 @@ CLOSE = 1e-5
 SAMPLES = 2
 NOT_MEASURED = (
     "What the module returns is not a weighted sum of expectation values of tq.MeasureAll or tq.expval: pass "
-    "observables= for what is measured, and put what is computed from it behind the layer."
+    "observables= for what is measured, and put what is computed from it behind the layer. Or leave the module as it "
+    "is, and run the circuits in it: model = QuantumLayer.within(module)."
 )
 _ONE_SAMPLE = "An angle of {gate} is the same for the whole batch, and made of one sample's features."
 _RESOLUTION = 2**20
@@ -45,7 +46,7 @@ class Sources:
         for parameter, part in zip(trained.values(), parts, strict=True):
             parameter.data = part.view(parameter.shape)
         self.x = features.view(SAMPLES, n_features).requires_grad_() if n_features else None
-        self._names, self._leaves = list(trained), list[Tensor](trained.values())
+        self._names, self.leaves = list(trained), list[Tensor](trained.values())
         self._weights = {v: (n, i) for n, part in zip(trained, parts, strict=True) for i, v in enumerate(part.tolist())}
         self._columns = {v: i for i, v in enumerate(features[:n_features].tolist())}
 
@@ -118,7 +119,7 @@ class Sources:
         weights: list[_Weight] = []
         features: list[_Feature] = []
         if column.requires_grad:
-            leaves, width = (self._leaves, 0) if self.x is None else ([*self._leaves, self.x], self.x.shape[1])
+            leaves, width = (self.leaves, 0) if self.x is None else ([*self.leaves, self.x], self.x.shape[1])
             slopes = torch.autograd.grad(column[b], leaves, retain_graph=True, allow_unused=True)
             for k, (leaf, slope) in enumerate(zip(leaves, slopes, strict=True)):
                 flat = torch.zeros(0) if slope is None else slope.reshape(-1)
@@ -182,7 +183,8 @@ def not_linear(gate: object) -> str:
     """The message for an angle that a circuit can't have."""
     return (
         f"An angle of {gate} is not one parameter or feature times and plus a number, nor a product of features: "
-        "compute it in the layer before, and make it a feature."
+        "compute it in the layer before, and make it a feature, or take QuantumLayer.within(module), where it may be "
+        "computed in any way."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -45,10 +45,19 @@ class SharedWeights:
         layer: gets all of `parameters`, registered under their own names.
         module: the module whose parameters they are.
         sources: of each weight, the name of its parameter and the index into its flattened values.
+        only: names of the parameters to register, all if left out; the others may change.
+        under: a part of `layer` to register them in, so that no name is taken.
     """
 
-    def __init__(self, layer: nn.Module, module: nn.Module, sources: Sequence[tuple[str, int]]) -> None:
-        homes = _register(layer, module)
+    def __init__(
+        self,
+        layer: nn.Module,
+        module: nn.Module,
+        sources: Sequence[tuple[str, int]],
+        only: Collection[str] | None = None,
+        under: nn.Module | None = None,
+    ) -> None:
+        homes = _register(layer if under is None else under, module, only)
         layer.register_load_state_dict_pre_hook(_leave_out_states)
         parameters = dict(module.named_parameters(remove_duplicate=False))
         names = list(dict.fromkeys(name for name, _ in sources))
@@ -62,7 +71,9 @@ class SharedWeights:
         self._layer = layer
         layer.register_buffer("_no_weights", None if sources else torch.empty(0), persistent=False)
         self._frozen = [
-            _Frozen(name, *homes[name], p.detach().clone()) for name, p in parameters.items() if not p.requires_grad
+            _Frozen(name, *homes[name], p.detach().clone())
+            for name, p in parameters.items()
+            if name in homes and not p.requires_grad
         ]
 
     def __call__(self) -> Tensor:
@@ -124,13 +135,17 @@ def _leave_out_states(_: nn.Module, state_dict: dict[str, Any], prefix: str, *__
         del state_dict[key]
 
 
-def _register(layer: nn.Module, module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+def _register(layer: nn.Module, module: nn.Module, only: Collection[str] | None) -> dict[str, tuple[nn.Module, str]]:
     """Register the parameters of `module` in `layer` under their own names; where each of them is."""
     originals = dict(module.named_modules(remove_duplicate=False))
     homes: dict[str, tuple[nn.Module, str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
+        if only is not None and name not in only:
+            continue
         *path, key = name.split(".")
         first = path[0] if path else key
+        if first in vars(layer) and vars(layer)[first] is None:  # as every TorchQuantum module has some, for later
+            delattr(layer, first)
         if first not in layer._modules and first != "weights" and hasattr(layer, first):
             raise CircuitError(
                 f"The module's {first!r} has the name of something that every QuantumLayer has: rename it."

@@ -15,11 +15,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from torchbp._torchquantum import tq
 from torchbp.circuits import Circuit, Parameter, PauliSum
 from torchbp.errors import CircuitError, InputError
 from torchbp.translation.provenance import CLOSE, NOT_MEASURED, SAMPLES, Sources, alike, not_linear, observable
-from torchbp.translation.tracing import UNITARIES, TracedGate, record, takes_features
+from torchbp.translation.registered import check_registered
+from torchbp.translation.tracing import UNITARIES, TracedGate, place_of, record, takes_features
+
+_NO_ANGLE = (
+    "The matrix of {gate} depends on parameters or features: only angles may. QuantumLayer.within(module) runs the "
+    "module as it is, such gates in TorchQuantum."
+)
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,16 @@ def translate(module: nn.Module, n_wires: int | None, example: Tensor | None, me
     argument = takes_features(module)
     if argument is not None and example is None:
         raise InputError(
-            f"{type(module).__name__}.forward needs {argument!r}: pass example=, a batch of features (B, F). (If these "
-            "are no features, wrap the module in one whose forward takes the QuantumDevice, or it and the features.)"
+            f"{type(module).__name__}.forward needs {argument!r}: pass example=, a batch of features (B, F). If these "
+            "are no features, or there are further inputs, run the circuits in the module as it is: "
+            "model = QuantumLayer.within(module)."
         )
     if example is not None and (not isinstance(example, Tensor) or example.ndim != 2 or example.is_complex()):
         got = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
-        raise InputError(f"The example must be a batch of real features (B, F), got {got}.")
+        raise InputError(
+            f"The example must be a batch of real features (B, F), got {got}. For a module that takes images, "
+            "sequences or complex states there is model = QuantumLayer.within(module), called as the module is."
+        )
     n_features = 0 if example is None else example.shape[1]
     first, second = (_Reading(module, n_wires, n_features, measure, sign) for sign in (1, -1))
     first.check_same(second)
@@ -93,6 +102,7 @@ class _Reading:
         self.sources = Sources(twin, n_features, sign)
         with torch.random.fork_rng([]):
             self.trace = record(twin, self.sources.x, n_wires, seed=2 + sign)
+        check_registered(twin, self.trace.gates, self.sources)
         self.n_amplitudes = self._amplitudes()
         self.angles = [self._angles(gate) for gate in self.trace.gates]
         self.matrices = [self._matrix(gate) for gate in self.trace.gates]
@@ -129,7 +139,7 @@ class _Reading:
                     raise CircuitError(not_linear(gate))
         for gate, u, v in zip(gates, self.matrices, other.matrices, strict=True):
             if u is not None and v is not None and not torch.allclose(u, v, atol=CLOSE):
-                raise CircuitError(f"The matrix of {gate} depends on parameters or features: only angles may.")
+                raise CircuitError(_NO_ANGLE.format(gate=gate))
         for one, two in zip(self.observables or (), other.observables or (), strict=True):
             if any(abs(c) > CLOSE for _, c in (one - two).terms):
                 raise CircuitError(NOT_MEASURED)
@@ -150,7 +160,7 @@ class _Reading:
         matrix = gate.matrix
         assert matrix is not None
         if matrix.requires_grad:
-            raise CircuitError(f"The matrix of {gate} depends on parameters or features: only angles may.")
+            raise CircuitError(_NO_ANGLE.format(gate=gate))
         rows = matrix.reshape(-1, *matrix.shape[-2:])
         if not (rows == rows[0]).all():
             raise CircuitError(f"The matrix of {gate} differs between samples, which can't be translated.")
@@ -180,6 +190,8 @@ class _Reading:
         if not isinstance(output, Tensor) or not measured or not output.requires_grad:
             raise CircuitError(NOT_MEASURED)
         columns = output[:, None] if output.ndim == 1 else output
+        if output.ndim == 1 and len(measured[0].values) == 1:  # several values of the only sample
+            columns = output[None]
         batch = len(measured[0].values)
         if columns.ndim != 2 or len(columns) != batch:
             raise CircuitError(
@@ -189,20 +201,15 @@ class _Reading:
         return [observable(column, measured) for column in columns.unbind(1)]
 
     def _unit(self, path: str) -> str:
-        """The submodule a gate belongs to: the list its operator stands in, unless the owner trains nothing else."""
-        if isinstance(self.modules[path], tq.Operator):
-            path = path.rpartition(".")[0]
-        while isinstance(self.modules[path], nn.ModuleList | nn.ModuleDict | nn.Sequential) and path:
-            owner = path.rpartition(".")[0]
-            if len(list(self.modules[path].parameters())) < len(list(self.modules[owner].parameters())):
-                break
-            path = owner
-        return path or self.name
+        return place_of(self.modules, path) or self.name
 
 
 def _copy(module: nn.Module) -> Any:
     """A copy on the CPU in double precision, with the tensors that modules keep outside of their parameters."""
     kept = [v for m in module.modules() for v in (*vars(m).values(), *m._buffers.values()) if isinstance(v, Tensor)]
     # Results of earlier calls among them could not be copied with their graphs.
-    memo = {id(v): v.detach().to("cpu", torch.float64 if v.is_floating_point() else v.dtype, copy=True) for v in kept}
+    memo = {}
+    for v in kept:
+        memo[id(v)] = v.detach().to("cpu", torch.float64 if v.is_floating_point() else v.dtype, copy=True)
+        memo[id(v)].requires_grad_(v.requires_grad and v.is_leaf)
     return copy.deepcopy(module, cast(dict[int, Any], memo)).cpu().double()

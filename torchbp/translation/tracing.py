@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -24,8 +24,9 @@ from torchbp._torchquantum import QuantumDevice, func_name_dict, tq, tqf
 from torchbp.errors import CircuitError, TorchBPError
 
 UNITARIES = {"qubitunitary", "qubitunitaryfast", "qubitunitarystrict"}
-_LETTERS = {"PauliX": "X", "PauliY": "Y", "PauliZ": "Z", "I": "I"}
-_LOCK = threading.Lock()
+LETTERS = {"PauliX": "X", "PauliY": "Y", "PauliZ": "Z", "I": "I"}
+LOCK = threading.RLock()
+"""Whoever has put stand-ins in the place of TorchQuantum's functions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,31 +78,35 @@ def record(module: nn.Module, x: Tensor | None, n_wires: int | None, seed: int) 
     Raises:
         CircuitError: the module can't be called or recorded, or applies what is no gate.
     """
-    device = None
-    if takes_device(module):
+    device, at = None, device_at(module)
+    if at is not None:
         device = QuantumDevice(n_wires=_count_wires(module, n_wires), bsz=1 if x is None else len(x))
-    recorder = _Recorder(1 if x is None else len(x), torch.Generator().manual_seed(seed))
+    given = [argument for argument in (device, x) if argument is not None]
+    recorder = Recorder(1 if x is None else len(x), torch.Generator().manual_seed(seed))
     try:
-        with _LOCK, recorder.listening(module), torch.enable_grad():
-            output = module(*(argument for argument in (device, x) if argument is not None))
+        with LOCK, recorder.listening(module), torch.enable_grad():
+            output = module(*(given[::-1] if at else given))
     except TorchBPError:
         raise
     except Exception as error:
         last = f", after {recorder.last}" if recorder.last else ""
         raise CircuitError(
-            f"{type(module).__name__} can't be recorded{last}: its forward raised {type(error).__name__}: {error}"
+            f"{type(module).__name__} can't be recorded{last}: its forward raised {type(error).__name__}: {error}\n"
+            "If it does more than run a circuit on features, run the circuits in it as it is: "
+            "model = QuantumLayer.within(module)."
         ) from error
     return recorder.trace(output, device, n_wires)
 
 
 def takes_features(module: nn.Module) -> str | None:
     """The name of the argument of `forward` that takes the features, unless it has a default or there is none."""
-    names = _arguments(module)[1 if takes_device(module) else 0 :]
+    at = device_at(module)
+    names = [p for i, p in enumerate(_arguments(module)) if i != at]
     return names[0].name if names and names[0].default is names[0].empty else None
 
 
 @dataclass(frozen=True, eq=False)
-class _State:
+class State:
     """State number i: the one before it and the gate between them, or a tensor to start from."""
 
     n_wires: int
@@ -111,10 +116,12 @@ class _State:
 
 
 @dataclass(eq=False)
-class _Recorder:
+class Recorder:
+    """What is asked of TorchQuantum's functions while its stand-ins take their place."""
+
     batch: int
     generator: torch.Generator
-    states: list[_State] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
     path: list[str] = field(default_factory=list)
     last: TracedGate | None = None
@@ -130,20 +137,27 @@ class _Recorder:
         for path, part in module.named_modules():
             part.register_forward_pre_hook(lambda *_, path=path: self.path.append(path))
             part.register_forward_hook(leave, always_call=True)
+        with self.standing_in(module):
+            yield
+
+    @contextmanager
+    def standing_in(self, module: nn.Module) -> Iterator[None]:
+        """Within the block TorchQuantum's functions are those of this recorder, for this thread."""
         gates = [f.__globals__ for f in func_name_dict.values()]
         users = [inspect.unwrap(type(part).forward).__globals__ for part in module.modules()]
+        measuring = (*users, vars(tq), vars(tq.measurement), tq.MeasureAll.forward.__globals__)
         thread = threading.get_ident()
         with ExitStack() as stack:
             for spaces, original, ours in (
-                ([*gates, *users], tqf.gate_wrapper, self.gate),
-                ([*users, vars(tq), vars(tq.measurement), tq.MeasureAll.forward.__globals__], tq.expval, self.expval),
-                ([*users, vars(tq), vars(tq.measurement)], tq.measurement.expval_joint_analytical, self.joint),
+                ((*gates, *users), tqf.gate_wrapper, self.gate),
+                (measuring, tq.expval, self.expval),
+                (measuring, tq.measurement.expval_joint_analytical, self.joint),
             ):
 
                 def stand_in(*args: Any, ours: Any = ours, original: Any = original, **kwargs: Any) -> Any:
                     return (ours if threading.get_ident() == thread else original)(*args, **kwargs)
 
-                for space in spaces:
+                for space in {id(space): space for space in spaces}.values():
                     stack.enter_context(_replaced(space, original, stand_in))
             for space in gates:
                 # Where TorchQuantum 0.1.8 forgot to import its matrices; recorded gates don't look at theirs.
@@ -180,7 +194,7 @@ class _Recorder:
         if not isinstance(wires, Iterable):
             raise CircuitError(f"The gate {name!r} in {path!r} has no wires: give them to its constructor or its call.")
         self.last = TracedGate(name, tuple(wires), params, matrix, bool(inverse), path)
-        self.states.append(_State(q_device.n_wires, before, self.last))
+        self.states.append(State(q_device.n_wires, before, self.last))
         self._mark(q_device, len(self.states) - 1)
 
     def expval(self, qdev: Any, wires: Any, observables: Any) -> Tensor:
@@ -189,10 +203,10 @@ class _Recorder:
             wires, observables = [wires], [observables]
         names = [type(observable).__name__ for observable in observables]
         for name in names:
-            if name not in _LETTERS:
+            if name not in LETTERS:
                 raise CircuitError(f"The module measures {name}: only PauliX, PauliY, PauliZ and I can be translated.")
         values = self._measure(
-            qdev, [f"{_LETTERS[n]}{w}" if n != "I" else "" for n, w in zip(names, wires, strict=False)]
+            qdev, [f"{LETTERS[n]}{w}" if n != "I" else "" for n, w in zip(names, wires, strict=False)]
         )
         for wire, observable in zip(wires, observables, strict=False):
             for rotation in observable.diagonalizing_gates():
@@ -210,16 +224,16 @@ class _Recorder:
             raise CircuitError(
                 "A tq.NoiseDevice can't be translated: use a tq.QuantumDevice, and give the layer a noise=NoiseModel()."
             )
-        states: Tensor = device.states
+        states: Tensor = device._buffers["states"]
         known = self._known.get(id(device))
-        if known is not None and states is known[0] and states._version == known[1]:
+        if known is not None and states is known[0] and version(states) == known[1]:
             return known[2]
         flat = states.reshape(-1)
         number = int(flat[0].real) - 2
         if not (flat == flat[0]).all() or flat[0].imag != 0.5 or not 0 <= number < len(self.states):
-            self.states.append(_State(device.n_wires, start=states.reshape(len(states), -1)))
+            self.states.append(State(device.n_wires, start=states.reshape(len(states), -1)))
             number = len(self.states) - 1
-        self._known[id(device)] = states, states._version, number
+        self._known[id(device)] = states, version(states), number
         return number
 
     def trace(self, output: object, device: Any, n_wires: int | None) -> Trace:
@@ -251,7 +265,24 @@ class _Recorder:
     def _mark(self, device: Any, number: int) -> None:
         marker = torch.tensor(complex(number + 2, 0.5), dtype=torch.complex64).expand(device.states.shape)
         device.states = marker.clone() if device.n_wires <= 16 else marker
-        self._known[id(device)] = device.states, device.states._version, number
+        self._known[id(device)] = device.states, version(device.states), number
+
+
+def place_of(modules: Mapping[str, nn.Module], path: str) -> str:
+    """The submodule a gate belongs to: the list its operator stands in, unless the owner trains nothing else."""
+    if isinstance(modules[path], tq.Operator):
+        path = path.rpartition(".")[0]
+    while isinstance(modules[path], nn.ModuleList | nn.ModuleDict | nn.Sequential) and path:
+        owner = path.rpartition(".")[0]
+        if len(list(modules[path].parameters())) < len(list(modules[owner].parameters())):
+            break
+        path = owner
+    return path
+
+
+def version(states: Tensor) -> int:
+    """Counts what was written into a tensor; in inference mode nobody does."""
+    return 0 if states.is_inference() else states._version
 
 
 @contextmanager
@@ -270,9 +301,10 @@ def _arguments(module: nn.Module) -> list[inspect.Parameter]:
     return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def takes_device(module: nn.Module) -> bool:
-    first = _arguments(module)[:1]
-    return any("dev" in p.name.lower() or "QuantumDevice" in str(p.annotation) for p in first)
+def device_at(module: nn.Module) -> int | None:
+    """Whether the first argument or the second is the device; None if neither is."""
+    first = enumerate(_arguments(module)[:2])
+    return next((i for i, p in first if "dev" in p.name.lower() or "QuantumDevice" in str(p.annotation)), None)
 
 
 def _count_wires(module: nn.Module, n_wires: int | None) -> int:

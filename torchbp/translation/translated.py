@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import torch
@@ -15,6 +16,7 @@ from torchbp.errors import InputError
 from torchbp.translation import torchquantum
 from torchbp.translation.sharing import SharedWeights, values_at
 from torchbp.translation.torchquantum import Translation
+from torchbp.translation.within import CircuitsWithin
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -157,10 +159,10 @@ class Translated(QuantumModule):
         Example:
             >>> layer = QuantumLayer.from_qiskit(TorchConnector(network))
         """
-        from torchbp.translation import qiskit_networks
+        from torchbp.translation.qiskit import networks
 
-        found, home = qiskit_networks.translate(network, weights)
-        return cls._of(found, home, observables, {"shots": qiskit_networks.shots_of(network), **options})
+        found, home = networks.translate(network, weights)
+        return cls._of(found, home, observables, {"shots": networks.shots_of(network), **options})
 
     @classmethod
     def from_deepquantum(
@@ -203,9 +205,37 @@ class Translated(QuantumModule):
         layer._borrow(module, found)
         return cast("Self", layer)
 
+    @classmethod
+    def within(
+        cls,
+        model: nn.Module,
+        *,
+        backend: str | Backend = "fused",
+        shots: int | None = None,
+        noise: NoiseModel | None = None,
+        generator: torch.Generator | None = None,
+    ) -> CircuitsWithin:
+        """The model with each TorchQuantum circuit in it run as a layer, whatever it does before, between and behind.
+
+        For models that take images, sequences or several inputs, do classical work, call circuits in loops: what
+        `from_torchquantum` can't make one layer of. Called as the model is; see `CircuitsWithin`.
+
+        Args:
+            model: a module that uses TorchQuantum anywhere in its `forward`.
+            backend, shots, noise, generator: as for `QuantumLayer`.
+
+        Example:
+            >>> model = QuantumLayer.within(QFCModel())
+            >>> model(torch.rand(8, 1, 28, 28)).shape
+            torch.Size([8, 2])
+        """
+        options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
+        return CircuitsWithin(model, partial(_untrained, cls, options))
+
     def _own(self, weights: Tensor) -> None:
         """Have these weights (P,) as a parameter."""
         self._n_features = self.circuit.n_features
+        self._held: Tensor | None = None  # weights to have in place of computed ones
         self._shared: SharedWeights | None = None
         self.register_parameter("weights", nn.Parameter(weights))
 
@@ -227,7 +257,24 @@ class Translated(QuantumModule):
     @property
     def weights(self) -> Tensor:
         """The trainable angles (P,), in radians: a parameter, or put together from those of another module."""
-        return cast(Tensor, super().__getattr__("weights")) if self._shared is None else self._shared()
+        if self._shared is not None:
+            return self._shared()
+        computed = vars(self).get("weights")
+        return cast(Tensor, super().__getattr__("weights")) if computed is None else cast(Tensor, computed)
+
+    @weights.setter
+    def weights(self, computed: Tensor) -> None:
+        """For torch.nn.utils.prune and weight_norm, which compute the weights from parameters of their own."""
+        vars(self)["weights"] = computed
+
+    @weights.deleter
+    def weights(self) -> None:
+        del vars(self)["weights"]
+
+    @property
+    def n_features(self) -> int:
+        """The columns that `x` has; the circuit of a translated module may read fewer of them."""
+        return self._n_features
 
     @contextmanager
     def weights_at(self, weights: Tensor) -> Iterator[None]:
@@ -241,6 +288,13 @@ class Translated(QuantumModule):
             raise InputError(
                 f"The circuit has {self.circuit.n_weights} weights, got weights of shape {tuple(weights.shape)}."
             )
+        if self._shared is None and "weights" not in self._parameters:  # computed from others at every call
+            self._held = weights.to(present)
+            try:
+                yield
+            finally:
+                self._held = None
+            return
         changed = {cast(nn.Parameter, present): weights} if self._shared is None else self._shared.split(weights)
         with values_at(changed):
             yield
@@ -248,5 +302,14 @@ class Translated(QuantumModule):
     @property
     def weight_places(self) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
         """Where the weights are: parameters, each with the elements it lends and their indices in `weights`."""
+        if self._shared is not None:
+            return self._shared.places()
         every = torch.arange(self.circuit.n_weights)
-        return self._shared.places() if self._shared else [(cast(nn.Parameter, self.weights), every, every)]
+        # A pruned weight is its parameter's element, or zero; what else computes weights leaves them no place.
+        parameter = self._parameters.get("weights", self._parameters.get("weights_orig"))
+        return [] if parameter is None else [(parameter, every, every)]
+
+
+def _untrained(cls: Any, options: dict[str, Any], circuit: Circuit, observables: Iterable[str]) -> Any:
+    """A layer for weights that are not its own."""
+    return cls(circuit, observables, init=torch.zeros(circuit.n_weights), **options)

@@ -146,7 +146,7 @@ def test_shots_to_resolve_without_a_simulator(tmp_path: Path) -> None:
     pl = importlib.import_module("lightning.pytorch")
     module = shot_module(pl)
     module.training_step = lambda batch, batch_idx: module.core.weights.sum() + module.core(batch[0]).detach().sum()
-    monitor = GradientSNRMonitor(every_n_steps=1, n_microbatches=2, shots_to_resolve=True)
+    monitor = GradientSNRMonitor(every_n_steps=1, n_microbatches=2, shots_to_resolve=True, source="microbatch")
     data = DataLoader(TensorDataset(torch.zeros(8, 1)), 4)
     with pytest.warns(UserWarning, match="can't tell the shots to resolve a gradient, and leaves them out: InputError"):
         fitted(pl, monitor, module, data, logger=TensorBoardLogger(tmp_path))

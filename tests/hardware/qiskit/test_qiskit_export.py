@@ -32,7 +32,7 @@ from torchbp.errors import CircuitError, InputError, MissingDependencyError, Unk
 from torchbp.hardware import export, from_qiskit, load, to_qiskit
 from torchbp.hardware.qiskit.files import sidecar
 from torchbp.translation import packages
-from torchbp.translation.qiskit_gates import append
+from torchbp.translation.qiskit.gates import append
 
 tq = torchquantum
 
@@ -50,10 +50,7 @@ def rng_tensor(rng: np.random.Generator, *shape: int) -> Tensor:
 
 def estimate(export, x=None, weights=None) -> np.ndarray:
     """(B, M) exact values of Qiskit's own estimator."""
-    bindings = export.bindings(x, weights)
-    observables = [[o] for o in export.observables]
-    job = StatevectorEstimator().run([(export.circuit, observables, bindings)])
-    return np.asarray(job.result()[0].data.evs).T.reshape(bindings.shape[0], len(export.observables))
+    return np.asarray(StatevectorEstimator().run([export.pub(x, weights)]).result()[0].data.evs)
 
 
 # Gates
@@ -348,6 +345,8 @@ def test_wrong_sources_and_bindings() -> None:
     exported = to_qiskit(layer.circuit)
     with pytest.raises(InputError, match=r"reads 2 features: x must have shape \(batch, 2\), got \(1, 3\)"):
         exported.bindings(torch.zeros(1, 3))
+    with pytest.raises(InputError, match="no observables to estimate: give observables="):
+        exported.pub(torch.zeros(1, 2))
     with pytest.raises(InputError, match="weights, got none: give weights="):
         exported.bindings(torch.zeros(1, 2))
     with pytest.raises(InputError, match=r"x must have shape \(F,\), got 2 samples"):

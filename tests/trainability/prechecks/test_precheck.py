@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from helpers import ReadsFirst
 from torch import Tensor, nn
 
 from torchbp import Circuit, PauliSum, QuantumLayer, weight
-from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z
+from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z, maxcut, qaoa
 from torchbp.diagnosis.verdicts import Verdict
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.gradients.shot_noise import shot_noise
@@ -159,6 +160,28 @@ def test_a_model_is_left_as_it_was() -> None:
     assert model.quantum.weights.grad is not None
     expected = float(model.quantum.weights.grad.double().square().mean())
     assert found.start.mean_square == pytest.approx(expected, rel=0.2)  # dead weights are not counted
+
+
+def test_a_module_that_takes_more_features_than_it_reads() -> None:
+    """Oracle: the circuits of its weights alone."""
+    layer = QuantumLayer.from_torchquantum(ReadsFirst(), example=torch.zeros(1, 3))
+    found = precheck(nn.Sequential(layer), [(torch.rand(6, 3), torch.tensor([0, 1, 0, 1, 0, 1]))])
+    assert found.start.circuits == circuits_per_step(layer, 6, features_train=False)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "observables"),
+    [
+        (hardware_efficient(4, 4, rotations=("rz",), gate="cz"), "Z0"),
+        (Circuit(4).append("rz", 0, weight()).append("ry", 1, weight()), "Z0"),
+        (qaoa(maxcut([(0, 1), (1, 2)]), 3, depth=2), "Z0"),
+    ],
+)
+def test_a_circuit_that_cannot_move_what_is_measured(circuit: Circuit, observables: str) -> None:
+    """<Z0> is 1 at all weights, or 0 by symmetry: no plateau, and no number of shots or other start helps."""
+    found = precheck(circuit, observables=observables, seconds=1)
+    assert found.verdict is Verdict.DEAD_LAYER
+    assert "can't move what is measured" in found.evidence[0]
 
 
 def test_loss_functions_and_initializers() -> None:

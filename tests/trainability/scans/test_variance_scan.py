@@ -10,13 +10,14 @@ import pytest
 import torch
 from helpers import global_cost, local_cost, one_rotation_per_wire
 
-from torchbp import Circuit
+from torchbp import Circuit, PauliSum, weight
 from torchbp.backends import NoiseModel
 from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.gradients.ensemble import ensemble_gradients
 from torchbp.layer import QuantumLayer
 from torchbp.trainability import Progress, VarianceScan, variance_scan
+from torchbp.trainability.scans.moments import mean_square_of, variance_of
 
 SURE = 1 - 1e-7
 """Confidence of intervals that a closed form is asked to lie in: the nominal rate of false failures is 1e-7 each."""
@@ -245,7 +246,7 @@ def test_series_and_round_trip() -> None:
     """One law for each depth; JSON and back."""
     scan = variance_scan(hardware_efficient, [2, 3, 4], "Z0 Z1", depth=[1, 3], samples=64, seed=0)
     assert scan.series == ("depth 1", "depth 3")
-    assert scan.fit == scan.fits()["depth 3"]
+    assert scan.fit == scan.fits("signal")["depth 3"]
     assert list(scan.depth_fits()) == [2, 3, 4]
     assert VarianceScan.from_dict(json.loads(json.dumps(scan.to_dict()))) == scan
     assert scan.text.startswith("depth 1: ")
@@ -276,7 +277,7 @@ def test_table() -> None:
         ({"depth": [0, 1]}, r"depth are whole numbers of at least 1 .* got \[0, 1\]"),
         ({"samples": 2}, "samples is a whole number of at least 3, got 2"),
         ({"tolerance": 5}, "tolerance is a relative standard error between 0 and 1, or None; got 5"),
-        ({"shots": 0}, "shots is a whole number of at least 1, or None for exact values; got 0"),
+        ({"shots": 0}, "shots is a whole number of at least 1, got 0"),
         ({"confidence": 95}, "confidence is a probability between 0 and 1, such as 0.95; got 95"),
         ({"seed": "one"}, "seed is a whole number, or None; got 'one'"),
         ({"seed": 1, "generator": torch.Generator()}, "a seed or a generator, not both"),
@@ -304,6 +305,55 @@ def test_numbers_of_numpy_are_numbers() -> None:
     """Sizes from np.arange work as others do."""
     scan = variance_scan(one_rotation_per_wire, np.arange(2, 4), "Z0", samples=8, seed=0)
     assert json.dumps(scan.to_dict())
+
+
+def plus(n: int) -> Circuit:
+    """|+...+>, then n layers of RY on every wire: <Z_w> is minus the sine of the sum of its angles."""
+    circuit = Circuit(n)
+    for wire in range(n):
+        circuit.append("h", wire)
+    for _ in range(n):
+        circuit.start_layer()
+        for wire in range(n):
+            circuit.append("ry", wire, weight())
+    return circuit
+
+
+def every_z(n: int) -> PauliSum:
+    return PauliSum({f"Z{wire}": 1.0 for wire in range(n)})
+
+
+def shrinking(circuit: Circuit, generator: torch.Generator | None = None) -> torch.Tensor:
+    return 0.5**circuit.n_wires * torch.randn(circuit.n_weights, generator=generator)
+
+
+@pytest.mark.parametrize("init", [shrinking, "small_angle", lambda c, g=None: torch.zeros(c.n_weights)])
+def test_a_mean_gradient_is_no_plateau(init) -> None:
+    """Oracle: dC/dw = -cos of a small angle, so E[g^2] is near 1 at every size, though the variance falls or is 0."""
+    scan = variance_scan(plus, [2, 4, 6], every_z, init=init, samples=64, seed=0, dtype=torch.float64)
+    assert scan.verdict == "constant"
+    assert "No decay is seen from 2 to 6 wires" in scan.text
+    assert "most of its square: all starts slope alike" in scan.text
+    for row in scan.rows:
+        assert row.signal is not None
+        assert 0.7 < row.signal.value <= 1
+    assert VarianceScan.from_dict(json.loads(json.dumps(scan.to_dict()))) == scan
+
+
+def test_mean_square_and_variance() -> None:
+    """Oracle: E[g^2] = Var + mean^2 of the same draws; of a mean of 0 the two agree. With noise, less its variance."""
+    values = torch.randn(400, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 2
+    noise = torch.full_like(values, 0.25)
+    found, raw = mean_square_of(values, noise), values.square().mean()
+    assert found.value == pytest.approx(float(raw) - 0.25)
+    assert found.low < 5 - 0.25 < found.high
+    assert mean_square_of(values - values.mean(0)).value == pytest.approx(variance_of(values).value, rel=0.01)
+
+
+def test_nothing_depends_on_these_weights() -> None:
+    scan = variance_scan(lambda n: one_rotation_per_wire(n, "rz"), [2, 3, 4], "Z0", samples=8, seed=0)
+    assert scan.verdict == "zero"
+    assert "zero at every size: nothing that is measured depends on these weights, or at these starts" in scan.text
 
 
 def test_other_backends() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import Function, forward_ad
 
-from torchbp.backends.base import full_precision
+from torchbp.backends.base import full_precision, is_traced
 from torchbp.backends.fused.dense import collect_angles
 from torchbp.backends.fused.plan import Plan
 from torchbp.backends.fused.program import Program
@@ -31,7 +32,7 @@ from torchbp.backends.fused.steps import Gradients, Scratch, Values
 
 def evaluate(program: Program, shared: Tensor, own: Tensor, start: Tensor | None) -> Tensor:
     """The program's result for each sample, differentiable in all tensors."""
-    if forward_ad._current_level >= 0:  # forward mode (jvp, jacfwd, hessian) follows the operations themselves
+    if forward_ad._current_level >= 0 or is_traced():  # both follow the operations themselves
         return plain(program, shared, own, start)
     tracked = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (shared, own, start))
     return _evaluate(program, tracked, shared, own, start)[0]
@@ -51,7 +52,7 @@ class Evaluate(Function):
         """The result, and behind it what backward needs: matrices, the final states and their images, stored states."""
         plan, readout = program.prepare(shared, own, start)
         matrices = plan.build(shared)
-        store = tracked and program.stores(plan, len(own))
+        store = tracked and program.stores(plan, own.shape[0])
         final, stored = _forward(plan, readout, plan.values(matrices, shared, own), own, start, Scratch(), store)
         images = readout.images(final)
         result = readout.read(final, images)
@@ -70,6 +71,8 @@ class Evaluate(Function):
             return (None,) * 5
         needs = tuple(ctx.needs_input_grad[2:])
         collect = ctx.program.collect if needs[0] else None
+        if torch._C._functorch.is_legacy_batchedtensor(cotangent):
+            return (None, None, *_of_each_lane(ctx.program, needs, cotangent, ctx.saved_tensors))
         plain_backward = not torch.is_grad_enabled() and peek_interpreter_stack() is None
         adjoint = Adjoint.forward if plain_backward else _adjoint  # nobody watches: a function that is only called
         found = list(adjoint(ctx.program, needs, collect is not None, cotangent, *ctx.saved_tensors))
@@ -111,7 +114,7 @@ class Adjoint(Function):
                 final, *rest = kept[count:]
                 images, stored = rest[: readout.n_images], rest[readout.n_images :]
             else:
-                store = program.stores(plan, len(own))
+                store = program.stores(plan, own.shape[0])
                 final, stored = _forward(plan, readout, values, own, start, Scratch(), store)
                 images = readout.images(final)
             gradients = Gradients.zeros(needs, per_sample, shared, own)
@@ -168,6 +171,23 @@ class Adjoint(Function):
         return out, (0,) * len(out)
 
 
+def _of_each_lane(
+    program: Program, needs: tuple[bool, bool, bool], cotangent: Tensor, saved: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """The gradients for several cotangents at once, as `is_grads_batched` and `jacobian(vectorize=True)` ask for.
+
+    Autograd then maps over its engine with a vmap of an older kind, which doesn't ask functions for their rule.
+    """
+    level = torch._C._vmapmode_increment_nesting() - 1
+    torch._C._vmapmode_decrement_nesting()
+    lanes = torch._remove_batch_dim(cotangent, level, 0, 0)
+    shared, own, start, *_ = saved
+    info = SimpleNamespace(batch_size=len(lanes))
+    found, _ = Adjoint.vmap(info, (None, None, None, 0, *(None,) * 3), program, needs, False, lanes, shared, own, start)
+    rest = iter(found)
+    return [torch._add_batch_dim(next(rest), 0, level) if need else None for need in needs]
+
+
 _evaluate: Any = Evaluate.apply
 _adjoint: Any = Adjoint.apply
 
@@ -198,7 +218,7 @@ def _forward(
     assert states is not None
     steps = [*plan.steps[plan.first :], *readout.closing]
     if start is None and not (steps and steps[0].uses_own):
-        shape = (-1, len(own)) if plan.entry.batch_last else (len(own), -1)  # else the phases broadcast
+        shape = (-1, own.shape[0]) if plan.entry.batch_last else (own.shape[0], -1)  # else the phases broadcast
         states = states.expand(shape).contiguous()
     stored: list[Tensor] = []
     held = states  # not ours to write to
@@ -253,7 +273,7 @@ def _backward(
 
 def _plain_gradients(ctx: Any, cotangent: Tensor, shared: Tensor, own: Tensor, start: Tensor | None) -> Any:
     """What `Adjoint` computes, in ordinary differentiable operations."""
-    rows = shared.expand(len(own), -1) if ctx.per_sample else shared
+    rows = shared.expand(own.shape[0], -1) if ctx.per_sample else shared
     program = ctx.program.with_sampled_weights(own.shape[1]) if ctx.per_sample else ctx.program
 
     def run(*tensors: Tensor) -> Tensor:

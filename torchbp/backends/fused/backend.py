@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from torchbp.backends.angles import AngleMap
-from torchbp.backends.base import initial_states
+from torchbp.backends.base import initial_states, outside_of_traces
 from torchbp.backends.fused.adjoint import evaluate, per_sample_gradients
 from torchbp.backends.fused.plan import Plan
 from torchbp.backends.fused.program import Program, feature_products
@@ -34,6 +34,7 @@ class FusedBackend:
 
     name = "fused"
     repeatable = True  # the same call, the same states
+    traceable = True  # a call can be written down by torch.export
 
     def __init__(self, block_wires: int | None = None, store_bytes: int = 2**28) -> None:
         self.block_wires, self.store_bytes = block_wires, store_bytes
@@ -103,13 +104,13 @@ class FusedBackend:
             program = program.with_sampled_weights(own.shape[1])
             return evaluate(program, weights.new_empty(0), torch.cat([own, weights], 1), start)
         if start is None and known.same_for_all:
-            return evaluate(program, weights, own[:1], None).expand(len(x), -1)
+            return evaluate(program, weights, own[:1], None).expand(x.shape[0], -1)
         return evaluate(program, weights, own, start)
 
     def _known_about(self, circuit: Circuit) -> _Known:
         known = self._known.get(circuit)
         if known is None:
-            with self._lock:
+            with self._lock, outside_of_traces():
                 known = self._known.setdefault(circuit, _Known(circuit, self))
         return known
 

@@ -47,7 +47,7 @@ class Gather(Step):
         words = states.view(-1, len(self.index) * self.unit)
         if states.dtype == torch.complex64 and self.unit == 2:
             return words.view(torch.complex128)
-        return words if self.unit == 1 else words.view(len(words), len(self.index), self.unit)
+        return words if self.unit == 1 else words.view(words.shape[0], len(self.index), self.unit)
 
 
 def gather_index(ops: Sequence[Op], old: Layout, new: Layout) -> np.ndarray | None:

@@ -32,7 +32,7 @@ class Layout:
         """(B, 2^n) with wires in their natural order → this layout."""
         wires = range(self.n_wires)
         moved = states.reshape(-1, *[2] * self.n_wires).permute(0, *(1 + self.order[i] for i in wires))
-        flat = moved.reshape(len(states), -1)
+        flat = moved.reshape(states.shape[0], -1)
         return flat.T.contiguous() if self.batch_last else flat.contiguous()
 
     def leave(self, states: Tensor) -> Tensor:
@@ -41,4 +41,4 @@ class Layout:
         flat = matrix.T if self.batch_last else matrix
         moved = flat.reshape(-1, *[2] * self.n_wires)
         natural = moved.permute(0, *(1 + self.order.index(wire) for wire in range(self.n_wires)))
-        return natural.reshape(len(flat), -1)
+        return natural.reshape(flat.shape[0], -1)

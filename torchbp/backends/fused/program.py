@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from torchbp.backends.base import COMPLEX
+from torchbp.backends.base import COMPLEX, is_traced, outside_of_traces
 from torchbp.backends.fused.heap import keep_freed_memory
 from torchbp.backends.fused.lowering import lower
 from torchbp.backends.fused.plan import Plan
@@ -46,10 +46,11 @@ class Program:
 
     def prepare(self, shared: Tensor, own: Tensor, start: Tensor | None) -> tuple[Plan, Readout]:
         """The plan and the readout for such tensors, made at the first call with their kind."""
-        key = (len(own) >= BATCH_LAST_FROM, start is None, own.dtype, own.device, self.first_weight)
+        batch_last = not is_traced() and own.shape[0] >= BATCH_LAST_FROM
+        key = (batch_last, start is None, own.dtype, own.device, self.first_weight)
         plan, readout = self.plans.get(key), self.readouts.get(key)
         if plan is None or readout is None:
-            with self.lock, torch.no_grad():
+            with self.lock, torch.no_grad(), outside_of_traces():
                 if key not in self.plans:
                     self.plans[key] = self._plan(*key)
                     if own.device.type == "cpu":

@@ -63,7 +63,7 @@ class ZStrings:
         return partial if left is None else (partial.reshape(-1, *left.shape) * left).sum(1)
 
     def _combine(self, coefficients: Tensor, right: Tensor) -> Tensor:
-        left, batch = self.left, len(coefficients)
+        left, batch = self.left, coefficients.shape[0]
         if self.layout.batch_last:
             if left is None:
                 return right @ coefficients.T

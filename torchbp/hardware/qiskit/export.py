@@ -19,21 +19,20 @@ from torch import Tensor
 from torchbp.circuits import Circuit, Parameter, PauliSum
 from torchbp.circuits.observables import as_observables
 from torchbp.errors import CircuitError, InputError
-from torchbp.hardware.qiskit.state_preparation import append_preparation, n_angles, n_gates, preparation_angles
 from torchbp.layer import QuantumLayer
 from torchbp.translation.packages import need
-from torchbp.translation.qiskit import METADATA
-from torchbp.translation.qiskit_gates import append
-
-FORMAT = 1
+from torchbp.translation.qiskit.gates import BOUND_BY_AER, append
+from torchbp.translation.qiskit.notes import FORMAT, METADATA, fingerprint
+from torchbp.translation.qiskit.state_preparation import append_preparation, n_angles, n_gates, preparation_angles
 
 
 @dataclass(frozen=True, eq=False)
 class QiskitExport:
     """A circuit in Qiskit, and how its parameters are bound.
 
-    A plain array of parameter values follows `circuit.parameters`, which is sorted by name: bind by name, as `bindings`
-    and `bound` do.
+    A plain array of parameter values follows `circuit.parameters`, which is sorted by name: bind by name, as `pub`,
+    `bindings` and `bound` do. Aer 0.18's own primitives leave out the parameters of controlled rotations in `circuit`
+    and give wrong values; `pub` has a circuit for which they don't.
 
     Attributes:
         circuit: the `QuantumCircuit`, without measurements; its metadata holds all that follows, too.
@@ -54,8 +53,29 @@ class QiskitExport:
     n_amplitudes: int
     values: np.ndarray | None
 
+    def pub(self, x: Tensor | None = None, weights: Tensor | None = None, circuit: Any = None) -> Any:
+        """What any EstimatorV2 takes: (circuit, observables, parameter values), for values `evs` of shape (B, M).
+
+        Controlled rotations are taken apart: Aer 0.18 leaves out their parameters when it binds them, silently.
+
+        Args:
+            x, weights: as in `bindings`.
+            circuit: this circuit, transpiled: the observables follow its layout.
+
+        Raises:
+            InputError: shapes don't fit, there are no weights, or nothing is measured.
+        """
+        if not self.observables:
+            raise InputError("There are no observables to estimate: give observables= to to_qiskit, or a layer.")
+        target = self.circuit if circuit is None else circuit
+        layout = getattr(target, "layout", None)
+        measured = [o if layout is None else o.apply_layout(layout) for o in self.observables]
+        while apart := {i.operation.name for i in target.data if i.operation.params and _left_out(i.operation)}:
+            target = target.decompose(gates_to_decompose=list(apart))
+        return target, measured, self.bindings(x, weights).reshape((-1, 1))
+
     def bindings(self, x: Tensor | None = None, weights: Tensor | None = None) -> Any:
-        """Values for a batch as a `BindingsArray` of shape (B,), for a pub of a Sampler or Estimator.
+        """Values for a batch as a `BindingsArray` of shape (B,), for a pub of a Sampler; of an Estimator, see `pub`.
 
         Args:
             x: features (B, F); may be left out where F is 0, and B is then 1.
@@ -124,8 +144,7 @@ def to_qiskit(
         MissingDependencyError: Qiskit is not installed.
 
     Example:
-        >>> export = to_qiskit(layer)
-        >>> pub = (export.circuit, export.observables, export.bindings(x))
+        >>> values = StatevectorEstimator().run([to_qiskit(layer).pub(x)]).result()[0].data.evs  # (B, M)
     """
     values: np.ndarray | None = None
     if isinstance(source, QuantumLayer):
@@ -152,6 +171,8 @@ def to_qiskit(
     out.metadata = {
         METADATA: {
             "format": FORMAT,
+            "fingerprint": fingerprint(out),
+            "parameters": [p.name for p in out.parameters],
             "features": [p.name for p in x],
             "weights": [p.name for p in w],
             "preparation": [p.name for p in a],
@@ -189,6 +210,11 @@ def padded(amplitudes: np.ndarray, n_wires: int) -> np.ndarray:
     if not np.abs(amplitudes).max(axis=1, initial=0.0).all():
         raise InputError("Amplitude encoding can't encode a sample whose features are all zero: it has no direction.")
     return np.pad(amplitudes, ((0, 0), (0, 2**n_wires - amplitudes.shape[1])))
+
+
+def _left_out(operation: Any) -> bool:
+    """Whether it has parameters that Aer would not bind."""
+    return operation.name not in BOUND_BY_AER and any(getattr(p, "parameters", ()) for p in operation.params)
 
 
 def _layer_names(circuit: Circuit) -> list[str]:

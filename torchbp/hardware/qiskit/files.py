@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -14,10 +15,11 @@ from torch import Tensor
 
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.errors import InputError, UnknownNameError
-from torchbp.hardware.qiskit.export import FORMAT, to_qiskit
+from torchbp.hardware.qiskit.export import to_qiskit
 from torchbp.layer import QuantumLayer
 from torchbp.translation.packages import need
-from torchbp.translation.qiskit import METADATA, circuit_of, notes_of
+from torchbp.translation.qiskit.notes import FORMAT, METADATA, current_notes, fingerprint, foreign_notes
+from torchbp.translation.qiskit.reading import circuit_of
 
 FORMATS = {"qpy": ".qpy", "qasm3": ".qasm", "qasm2": ".qasm"}
 """Names of formats, and the suffixes their files usually have."""
@@ -89,18 +91,16 @@ def export(
             need("qiskit.qpy").dump(exported.circuit, file)
         return path
     if format == "qasm2":
-        path.write_text(need("qiskit.qasm2").dumps(exported.bound(x)))
-        notes |= {
-            "features": [],
-            "weights": [],
-            "preparation": [],
-            "bound": {"x": None if x is None else x.flatten().tolist()},
-        }
+        text = need("qiskit.qasm2").dumps(exported.bound(x))
+        notes |= {"bound": {"x": None if x is None else x.flatten().tolist()}}
     else:
         new = need("qiskit.circuit").Parameter
         plain = {p: new(_plain(p.name)) for p in exported.circuit.parameters}
-        path.write_text(need("qiskit.qasm3").dumps(exported.circuit.assign_parameters(plain)))
-        notes |= {key: [_plain(name) for name in notes[key]] for key in ("features", "weights", "preparation")}
+        text = need("qiskit.qasm3").dumps(exported.circuit.assign_parameters(plain))
+        named = ("features", "weights", "preparation", "parameters")
+        notes |= {key: [_plain(name) for name in notes[key]] for key in named}
+    path.write_bytes(text.encode())
+    notes["fingerprint"] = _digest(path)  # OpenQASM has other names for some gates
     sidecar(path).write_text(json.dumps({METADATA: notes}, indent=1) + "\n")
     return path
 
@@ -108,7 +108,8 @@ def export(
 def load(path: str | os.PathLike[str]) -> Loaded:
     """Read a circuit from a QPY, OpenQASM 3 or OpenQASM 2 file; what kind it is, its first bytes say.
 
-    Of a file that torchbp did not write, all parameters are weights, in the order of `from_qiskit`.
+    Of a file that torchbp did not write, all parameters are weights, in the order of `from_qiskit`. Where the gates are
+    no longer those that torchbp wrote, a warning says so, see `from_qiskit`.
 
     Raises:
         InputError: there is no such file, it is of another kind, or holds several circuits.
@@ -120,13 +121,14 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}).") from error
     circuit = _read(path, data)
-    notes = (circuit.metadata or {}).get(METADATA)
+    notes, mark = (circuit.metadata or {}).get(METADATA), fingerprint(circuit)
     if notes is None and sidecar(path).exists():
-        notes = json.loads(sidecar(path).read_text()).get(METADATA)
+        notes, mark = json.loads(sidecar(path).read_text()).get(METADATA), _digest(path)
     if notes is None:
-        return Loaded(circuit_of(circuit, notes_of(circuit, None)), (), None)
+        return Loaded(circuit_of(circuit, foreign_notes(circuit)), (), None)
     if notes["format"] > FORMAT:
         raise InputError(f"{path} has format {notes['format']}, and this torchbp reads up to {FORMAT}: update it.")
+    notes = current_notes(circuit, notes, notes.get("fingerprint") == mark)
     values = notes["values"] if notes["weights"] else None
     return Loaded(
         circuit_of(circuit, notes),
@@ -138,6 +140,10 @@ def load(path: str | os.PathLike[str]) -> Loaded:
 def sidecar(path: Path) -> Path:
     """The second file of an OpenQASM file."""
     return path.with_name(path.name + ".json")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _plain(name: str) -> str:

@@ -25,9 +25,10 @@ export function verdict(name) {
 const EVENTS = {
   verdict: ['verdict', 'M0-6 6 0 0 6-6 0Z'],
   reset: ['reset', 'M4.6-2.6A5.2 5.2 0 1 0 5 1.6M5-6V-2H1'],
-  declined: ['no better start', 'M4 0A4 4 0 1 1-4 0 4 4 0 1 1 4 0M-5 5.5 5-5.5'],
+  declined: ['declined', 'M4 0A4 4 0 1 1-4 0 4 4 0 1 1 4 0M-5 5.5 5-5.5'],
   rollback: ['rolled back', 'M6 0H-5M-1-4.5-5.5 0-1 4.5'],
   kept: ['kept', 'M-5.5 0-1.5 4.5 5.5-4.5'],
+  natural_gradient: ['natural gradient', 'M-5.5 4C-3-6 0-6 0 0S3 6 5.5-4'],
   layerwise: ['layer by layer', 'M-5 5V1M-1.7 5V-1M1.7 5V-3M5 5V-5.5'],
   fallback: ['gradient-free', 'M-5-5 5 5M5-5-5 5'],
   gradients: ['gradients again', 'M-5.5-4.5H5.5L0 5.5Z'],

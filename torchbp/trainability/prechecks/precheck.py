@@ -34,6 +34,7 @@ _ALGEBRA_LIMIT = 2**16
 _SUMS_UP_TO = 4
 _MAX_DEPTHS = 6
 _MAX_SHOWN, _WORTH = 5, 1.5
+_ROUNDING = 1e-24  # of a variance in double precision, where the output is constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,11 +223,11 @@ def _batch(loader: Iterable[Any] | None, layer: QuantumLayer, circuit_alone: boo
         if batch is None:
             raise InputError("The loader gives no batch.")
         return batch
-    if not layer.circuit.n_features:
+    if not layer.n_features:
         return None
     if not circuit_alone:
         raise InputError("The quantum layer reads features: give a loader, whose first batch goes through the model.")
-    return math.pi * (2 * torch.rand(8, layer.circuit.n_features, generator=generator) - 1)
+    return math.pi * (2 * torch.rand(8, layer.n_features, generator=generator) - 1)
 
 
 def _case(model: nn.Module, layer: QuantumLayer, batch: Any, loss_fn: Callable[[Any, Any], Tensor] | None) -> _Case:
@@ -345,6 +346,11 @@ def _judge(
     ]
     if len(dead_weights(layer.circuit, layer.observables)) == layer.circuit.n_weights:
         return Verdict.DEAD_LAYER, ("no weight is in the light cone of an observable",)
+    if max(spread.far, spread.near) < _ROUNDING and start.ratio == 0:
+        return Verdict.DEAD_LAYER, (
+            "the output is the same at all weights: the circuit can't move what is measured (a symmetry, or gates that "
+            "commute with it): measure something else, or add gates",
+        )
     if spread.far <= limit and spread.near <= limit:
         return Verdict.BARREN_PLATEAU, tuple(facts)
     if start.ratio == 0:

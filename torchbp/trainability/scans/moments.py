@@ -96,12 +96,32 @@ def variance_of(values: Tensor, noise: Tensor | None = None, confidence: float =
     raw = squares.sum() / (count - 1)
     measured = np.zeros(count) if noise is None else _columns(noise).mean(1)
     pseudo = (count * squares - raw) / (count - 2) - measured
+    return _mean_of(pseudo, squares, measured, confidence, exact=noise is None)
+
+
+def mean_square_of(values: Tensor, noise: Tensor | None = None, confidence: float = 0.95) -> VarianceEstimate:
+    """Mean over columns and draws of the squares, E[g^2] = mean_i mean_s (g_si^2 - e_si): the variance, and the mean.
+
+    What is left to descend along: where a start gives all draws the same gradient, the variance is zero and this is
+    not. Arguments, interval and errors as for `variance_of`.
+    """
+    variance_of(values, noise, confidence)  # for its errors
+    squares = np.square(_columns(values)).mean(1)
+    measured = np.zeros(len(squares)) if noise is None else _columns(noise).mean(1)
+    return _mean_of(squares - measured, squares, measured, confidence, exact=noise is None)
+
+
+def _mean_of(
+    pseudo: np.ndarray, squares: np.ndarray, measured: np.ndarray, confidence: float, exact: bool
+) -> VarianceEstimate:
+    """The mean of one number a draw, with Student's interval and Hall's correction."""
+    count = len(pseudo)
     value = float(pseudo.mean())
     spread = float(pseudo.std(ddof=1))
     error = spread / math.sqrt(count)
     below, above = _hall(pseudo, stdtrit(count - 1, (1 + confidence) / 2))
     low, high = value - below * error, value + above * error
-    if noise is None:
+    if exact:
         low = max(0.0, low)
     total = float(squares.sum())
     dominance = float(squares.max()) / total if total > 0 else 0.0

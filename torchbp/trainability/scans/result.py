@@ -14,7 +14,7 @@ from torchbp.errors import InputError, UnknownNameError
 from torchbp.trainability.scans.moments import VarianceEstimate
 from torchbp.trainability.scans.scaling import ScalingFit, Verdict, fit_scaling
 
-Quantity = Literal["gradient", "cost"]
+Quantity = Literal["gradient", "cost", "signal"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class ScanRow:
         layers: the same for each layer of the circuit that has live weights.
         two_design: Var[C] over Haar-random states, sum_k c_k^2 / (2^n + 1): where depth ends.
         seconds: it took.
+        signal: E[(dC/dw)^2], mean over the live weights: the variance and the square of the mean. Verdicts are about
+            it; None in files of before.
     """
 
     n_wires: int
@@ -42,6 +44,7 @@ class ScanRow:
     layers: dict[str, VarianceEstimate]
     two_design: float
     seconds: float = field(compare=False)
+    signal: VarianceEstimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As primitives for JSON."""
@@ -51,7 +54,9 @@ class ScanRow:
     def from_dict(cls, values: Mapping[str, Any]) -> ScanRow:
         """The way back."""
         layers = {name: VarianceEstimate(**v) for name, v in values["layers"].items()}
-        estimates = {name: VarianceEstimate(**values[name]) for name in ("cost", "gradient")}
+        estimates = {
+            name: VarianceEstimate(**values[name]) for name in ("cost", "gradient", "signal") if values.get(name)
+        }
         return cls(**{**values, **estimates, "layers": layers})
 
 
@@ -76,14 +81,15 @@ class VarianceScan:
         """The laws in the number of wires, for each series.
 
         Args:
-            quantity: "gradient" or "cost".
+            quantity: "gradient" or "cost", of which the variance is meant, or "signal", the gradient's mean square.
             layer: a circuit layer's name, for its gradient alone; sizes without it are not used.
 
         Raises:
             UnknownNameError: another quantity, or a layer that no row has.
         """
+        of = "mean square of the gradient" if quantity == "signal" else "variance"
         return {
-            name: fit_scaling(*_points([r for r in self.rows if r.series == name], "n_wires", quantity, layer))
+            name: fit_scaling(*_points([r for r in self.rows if r.series == name], "n_wires", quantity, layer), of=of)
             for name in self.series
         }
 
@@ -103,8 +109,12 @@ class VarianceScan:
 
     @property
     def fit(self) -> ScalingFit:
-        """The law of the gradient's variance in the number of wires; that of the last (deepest) series of several."""
-        return list(self.fits().values())[-1]
+        """The law of E[g^2] in the number of wires; that of the last (deepest) series of several.
+
+        Over uniform weights the gradient's mean is zero, and this is the variance that a barren plateau is defined by.
+        Other starts may give every draw the same large gradient: the variance falls then, and nothing is flat.
+        """
+        return list(self.fits("signal").values())[-1]
 
     @property
     def verdict(self) -> Verdict:
@@ -114,7 +124,13 @@ class VarianceScan:
     @property
     def text(self) -> str:
         """The verdict of every series as a sentence, and which rows need more draws."""
-        lines = [f"{name}: {fit.text}" if name else fit.text for name, fit in self.fits().items()]
+        lines = [f"{name}: {fit.text}" if name else fit.text for name, fit in self.fits("signal").items()]
+        if any(_mostly_mean(row) for row in self.rows):
+            names = ", ".join(_label(row) for row in self.rows if _mostly_mean(row))
+            lines.append(
+                f"The gradient has a mean over the draws, at {names} most of its square: all starts slope alike, and "
+                "the variance says nothing of a plateau."
+            )
         weak = [row for row in self.rows if not row.gradient.trusted]
         if weak:
             names = ", ".join(_label(row) for row in weak)
@@ -127,7 +143,7 @@ class VarianceScan:
         A star marks variances that few draws carry, whose intervals are not to be trusted.
         """
         with_shots = any(row.gradient.floor for row in self.rows)
-        head = ["wires", "depth", "weights", "Var[gradient]", "interval", "Var[cost]", "interval", "2-design"]
+        head = ["wires", "depth", "weights", "E[g^2]", "Var[gradient]", "interval", "Var[cost]", "interval", "2-design"]
         head += ["draws", "for 10%", "seconds", *(["shot floor"] if with_shots else [])]
         body = [_cells(row, with_shots) for row in self.rows]
         if all(row.depth is None for row in self.rows):
@@ -145,6 +161,7 @@ class VarianceScan:
             "verdict": self.verdict,
             "text": self.text,
             "fits": {name: fit.to_dict() for name, fit in self.fits().items()},
+            "signal_fits": {name: fit.to_dict() for name, fit in self.fits("signal").items()},
         }
 
     @classmethod
@@ -173,17 +190,28 @@ class VarianceScan:
 def _points(
     rows: list[ScanRow], variable: str, quantity: Quantity, layer: str | None
 ) -> tuple[list[int], list[VarianceEstimate]]:
-    if quantity not in ("gradient", "cost"):
-        raise UnknownNameError("quantity", quantity, ["gradient", "cost"])
+    if quantity not in ("gradient", "cost", "signal"):
+        raise UnknownNameError("quantity", quantity, ["gradient", "cost", "signal"])
     if layer is not None:
         known = {name for row in rows for name in row.layers}
         if layer not in known:
             raise UnknownNameError("layer", layer, known)
         rows = [row for row in rows if layer in row.layers]
-    estimates = [
-        row.cost if quantity == "cost" else row.gradient if layer is None else row.layers[layer] for row in rows
-    ]
+    if layer is not None:
+        estimates = [row.cost if quantity == "cost" else row.layers[layer] for row in rows]
+    else:
+        of = {"cost": lambda row: row.cost, "gradient": lambda row: row.gradient, "signal": _signal}[quantity]
+        estimates = [of(row) for row in rows]
     return [getattr(row, variable) for row in rows], estimates
+
+
+def _signal(row: ScanRow) -> VarianceEstimate:
+    return row.gradient if row.signal is None else row.signal
+
+
+def _mostly_mean(row: ScanRow) -> bool:
+    """Whether the variance is less than half of the mean square, beyond the errors of both."""
+    return row.signal is not None and row.gradient.high < 0.5 * row.signal.low
 
 
 def _label(row: ScanRow) -> str:
@@ -198,6 +226,7 @@ def _cells(row: ScanRow, with_shots: bool) -> list[str]:
         str(row.n_wires),
         str(row.depth),
         f"{row.n_live}/{row.n_weights}",
+        f"{_signal(row).value:.3e}",
         f"{gradient.value:.3e}{star}",
         f"{gradient.low:.2e} to {gradient.high:.2e}",
         f"{cost.value:.3e}",

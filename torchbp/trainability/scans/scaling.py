@@ -17,6 +17,8 @@ Verdict = Literal["exponential", "polynomial", "constant", "undecided", "too_few
 
 ODDS = 20.0
 """Likelihood ratio from which on one law is preferred to the other."""
+LEAST_FALL = 1.5
+"""From the smallest size to the largest; less is no decay, however sure."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class ScalingFit:
         next_size: smallest further size at which the laws' predictions would differ enough to decide, where they do
             not yet; None otherwise.
         variable: what the size is, for the text: "wires" or "layers".
+        of: what falls with it, for the text.
     """
 
     verdict: Verdict
@@ -74,6 +77,7 @@ class ScalingFit:
     left_out: tuple[int, ...]
     next_size: int | None
     variable: str = "wires"
+    of: str = "variance"
 
     @property
     def law(self) -> Law | None:
@@ -100,7 +104,12 @@ class ScalingFit:
 
 
 def fit_scaling(
-    sizes: Sequence[int], estimates: Sequence[VarianceEstimate], *, variable: str = "wires", confidence: float = 0.95
+    sizes: Sequence[int],
+    estimates: Sequence[VarianceEstimate],
+    *,
+    variable: str = "wires",
+    of: str = "variance",
+    confidence: float = 0.95,
 ) -> ScalingFit:
     """Fit log2 V by both laws, weighted by the intervals, and choose.
 
@@ -115,6 +124,7 @@ def fit_scaling(
         sizes: wires or layers, increasing.
         estimates: a variance for each.
         variable: "wires" or "layers".
+        of: what the estimates are of, for the text.
         confidence: of the slopes' intervals.
 
     Raises:
@@ -129,20 +139,21 @@ def fit_scaling(
     out = tuple(s for s in sizes if s not in kept)
     if len(used) < 2:
         verdict: Verdict = "zero" if len(sizes) > 1 and all(e.value == 0 for e in estimates) else "too_few_sizes"
-        return ScalingFit(verdict, None, None, math.nan, kept, out, None, variable)
+        return ScalingFit(verdict, None, None, math.nan, kept, out, None, variable, of)
     n = np.array(kept, dtype=float)
     y = np.log2([e.value for _, e in used])
     sigma = np.array([_log_error(e) for _, e in used])
     exponential, power = (_line(kind, n, y, sigma, confidence) for kind in ("exponential", "power"))
     if len(used) < 3:
-        return ScalingFit("too_few_sizes", exponential, power, math.nan, kept, out, None, variable)
+        return ScalingFit("too_few_sizes", exponential, power, math.nan, kept, out, None, variable, of)
     best = min(exponential.chi2, power.chi2)
     widening = max(1.0, best / (len(used) - 2))
     log_odds = (power.chi2 - exponential.chi2) / 2 / widening
     odds = math.exp(min(700.0, max(-700.0, log_odds)))
     better = exponential if log_odds >= 0 else power
     next_size = None
-    if better.low <= 0 <= better.high or better.slope > 0:
+    fall = better.predict(kept[0]) / better.predict(kept[-1])
+    if better.low <= 0 <= better.high or fall < LEAST_FALL:
         # With errors this large that even a 2-design's slope fits, nothing was seen rather than no decay.
         verdict = "undecided" if exponential.low <= -1 else "constant"
     elif abs(log_odds) < math.log(ODDS):
@@ -150,7 +161,7 @@ def fit_scaling(
         next_size = _separating_size(better, n, y, sigma * math.sqrt(widening))
     else:
         verdict = "exponential" if log_odds > 0 else "polynomial"
-    return ScalingFit(verdict, exponential, power, odds, kept, out, next_size, variable)
+    return ScalingFit(verdict, exponential, power, odds, kept, out, next_size, variable, of)
 
 
 def _log_error(estimate: VarianceEstimate) -> float:
@@ -208,7 +219,7 @@ def _decay(fit: ScalingFit) -> str:
         how, rate, odds, other = "polynomially", f"as n^{law.slope:.3f}", 1 / fit.odds, "an exponential"
     sure = "over 1e6 : 1" if odds > 1e6 else f"{odds:.0f} : 1"
     interval = f"interval {law.low:.3f} to {law.high:.3f}; {sure} against {other}"
-    return f"The variance falls {how} {_range(fit)}, {rate} ({interval})."
+    return f"The {fit.of} falls {how} {_range(fit)}, {rate} ({interval})."
 
 
 def _constant(fit: ScalingFit) -> str:
@@ -241,5 +252,7 @@ _SENTENCES: dict[str, Callable[[ScalingFit], str]] = {
     "constant": _constant,
     "undecided": _undecided,
     "too_few_sizes": _too_few,
-    "zero": lambda _: "The variance is zero at every size: nothing that is measured depends on these weights.",
+    "zero": lambda fit: (
+        f"The {fit.of} is zero at every size: nothing that is measured depends on these weights, or at these starts."
+    ),
 }

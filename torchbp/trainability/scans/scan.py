@@ -19,7 +19,7 @@ from torchbp.diagnosis.light_cone import dead_weights
 from torchbp.errors import InputError
 from torchbp.trainability.scans.draws import Draws, exact_draws, measured_draws
 from torchbp.trainability.scans.file import ScanFile
-from torchbp.trainability.scans.moments import VarianceEstimate, check_confidence, variance_of
+from torchbp.trainability.scans.moments import VarianceEstimate, check_confidence, mean_square_of, variance_of
 from torchbp.trainability.scans.plan import Depth, Observable, PlannedRow, planned_rows
 from torchbp.trainability.scans.result import ScanRow, VarianceScan
 
@@ -204,6 +204,7 @@ def _summary(row: PlannedRow, draws: Draws, confidence: float, seconds: float) -
             layers[name] = _without_rounding(_of(draws, alive, confidence), rounding)
     gradient = _without_rounding(_gradient_variance(row, draws, confidence), rounding)
     scale = _squares(layer.observables)
+    signal = _without_rounding(_gradient_variance(row, draws, confidence, mean_square_of), rounding)
     return ScanRow(
         n_wires=row.n_wires,
         depth=row.depth,
@@ -215,20 +216,25 @@ def _summary(row: PlannedRow, draws: Draws, confidence: float, seconds: float) -
         layers=layers,
         two_design=scale / (2**row.n_wires + 1),
         seconds=seconds,
+        signal=signal,
     )
 
 
-def _gradient_variance(row: PlannedRow, draws: Draws, confidence: float) -> VarianceEstimate:
+def _gradient_variance(
+    row: PlannedRow, draws: Draws, confidence: float, estimate: Callable[..., VarianceEstimate] = variance_of
+) -> VarianceEstimate:
     dead = set(dead_weights(row.layer.circuit, row.layer.observables))
     alive = [i for i in range(draws.gradients.shape[1]) if i not in dead]
-    return _of(draws, alive, confidence)
+    return _of(draws, alive, confidence, estimate)
 
 
-def _of(draws: Draws, columns: list[int], confidence: float) -> VarianceEstimate:
+def _of(
+    draws: Draws, columns: list[int], confidence: float, estimate: Callable[..., VarianceEstimate] = variance_of
+) -> VarianceEstimate:
     if not columns:
-        return variance_of(torch.zeros_like(draws.costs), None, confidence)
+        return estimate(torch.zeros_like(draws.costs), None, confidence)
     noise = None if draws.gradient_noise is None else draws.gradient_noise[:, columns]
-    return variance_of(draws.gradients[:, columns], noise, confidence)
+    return estimate(draws.gradients[:, columns], noise, confidence)
 
 
 def _without_rounding(estimate: VarianceEstimate, rounding: float) -> VarianceEstimate:
@@ -254,8 +260,8 @@ def _check(
     whole_number("samples", samples, 3)
     if tolerance is not None and not 0 < tolerance < 1:
         raise InputError(f"tolerance is a relative standard error between 0 and 1, or None; got {tolerance!r}.")
-    if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
-        raise InputError(f"shots is a whole number of at least 1, or None for exact values; got {shots!r}.")
+    if shots is not None:
+        whole_number("shots", shots, 1)
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
         raise InputError(f"seed is a whole number, or None; got {seed!r}.")
     if seed is not None and generator is not None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from torchbp.callbacks.mechanics.evaluation import agreed, mean_over_ranks, seeded_loss
-from torchbp.callbacks.mechanics.held_batches import HeldBatches, joined
+from torchbp.callbacks.mechanics.experiments.held_batches import HeldBatches, joined
 from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
 from torchbp.callbacks.mechanics.optimizer_state import raw_optimizers
 from torchbp.diagnosis.concentration import concentration

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,11 +23,9 @@ from torchbp.circuits.operations import GATES, Gate
 from torchbp.errors import CircuitError
 from torchbp.translation.assembly import turned
 from torchbp.translation.packages import need
-from torchbp.translation.qiskit_gates import torchbp_names
-
-METADATA = "torchbp"
-"""Under this key of a Qiskit circuit's metadata stands what `to_qiskit` writes down."""
-_IGNORED = ("barrier", "measure")
+from torchbp.translation.qiskit.gates import torchbp_names
+from torchbp.translation.qiskit.notes import IGNORED, METADATA, current_notes, fingerprint, foreign_notes
+from torchbp.translation.qiskit.placement import Placement
 
 # A product of symbols, by their positions, sorted.
 Monomial = tuple[int, ...]
@@ -37,8 +35,12 @@ def from_qiskit(circuit: Any, features: Any = None) -> Circuit:
     """A Qiskit circuit as a torchbp circuit, which a QuantumLayer trains.
 
     Each angle may be a number, or a parameter times and plus a number, or so a product of features. A circuit that
-    `to_qiskit` made becomes what it was, with its layers and the order of its parameters. Of any other, the parameters
-    are in the order of `circuit.parameters` (sorted by name, vectors by index), all of them in one layer "weights".
+    `to_qiskit` made becomes what it was, with its layers and the order of its parameters; barriers, measurements and
+    numbers in place of parameters may have come since. If its gates were changed, features stay features, all weights
+    are in one layer, and a warning says so. Of any other circuit, the parameters are in the order of
+    `circuit.parameters` (sorted by name, vectors by index), all of them in one layer "weights".
+
+    A transpiled circuit has a layout, which is applied: wire i is qubit i of the circuit before, at both ends.
 
     Args:
         circuit: a `qiskit.QuantumCircuit`.
@@ -47,7 +49,8 @@ def from_qiskit(circuit: Any, features: Any = None) -> Circuit:
 
     Raises:
         CircuitError: no QuantumCircuit, an instruction that is no gate (a reset, a gate under a condition), a gate in
-            the middle that is measured before, an angle of another form, or a feature the circuit does not have.
+            the middle that is measured before, an angle of another form, a feature the circuit does not have, a layout
+            that does not fit, or gates that encode amplitudes and were changed.
 
     Example:
         >>> layer = QuantumLayer(from_qiskit(zz_feature_map.compose(ansatz), features=zz_feature_map.parameters))
@@ -55,32 +58,41 @@ def from_qiskit(circuit: Any, features: Any = None) -> Circuit:
     if not hasattr(circuit, "data") or not hasattr(circuit, "num_qubits"):
         raise CircuitError(f"from_qiskit takes a qiskit.QuantumCircuit, got {type(circuit).__name__}.")
     notes = (getattr(circuit, "metadata", None) or {}).get(METADATA) if features is None else None
-    return circuit_of(circuit, notes or notes_of(circuit, features))
+    if notes is None:
+        return circuit_of(circuit, foreign_notes(circuit, _feature_names(circuit, features)))
+    return circuit_of(circuit, current_notes(circuit, notes, notes.get("fingerprint") == fingerprint(circuit)))
 
 
 def circuit_of(circuit: Any, notes: Mapping[str, Any]) -> Circuit:
-    """The circuit, with parameters, layers and amplitude encoding as the notes say (see `to_qiskit`)."""
+    """The circuit, with parameters, layers and amplitude encoding as the notes say (see `current_notes`)."""
     names = {name: Parameter("feature", (i,)) for i, name in enumerate(notes["features"])}
     names |= {name: Parameter("weight", (i,)) for i, name in enumerate(notes["weights"])}
     skipped = notes["preparation_gates"]
     layer_of = [layer for layer, count in notes["gates_in_layers"] for _ in range(count)]
+    placement = Placement.of(circuit)
     operations: list[Operation] = []
     measured: set[int] = set()
-    for k, item in enumerate(circuit.data):
+    k = 0  # gates so far
+    for item in circuit.data:
         qubits = [circuit.find_bit(q).index for q in item.qubits]
         if item.operation.name == "measure":
             measured.update(qubits)
-        elif item.operation.name != "barrier" and not measured.isdisjoint(qubits):
+        if item.operation.name in IGNORED:
+            continue
+        if not measured.isdisjoint(qubits):
             raise CircuitError(
                 f"{item.operation.name!r} acts on qubits {qubits} after a measurement: only final ones go."
             )
         if k >= skipped:
             layer = layer_of[k - skipped] if layer_of else None
-            operations += [replace(op, layer=layer) for op in _operations(item.operation, qubits, names)]
-    return Circuit.of(circuit.num_qubits, operations, notes["layers"], len(notes["weights"]), notes["n_amplitudes"])
+            wires = [cast(int, placement.wires[q]) for q in qubits]
+            operations += [replace(op, layer=layer) for op in _operations(item.operation, wires, names)]
+        k += 1
+    operations += [Operation(GATES["swap"], pair) for pair in placement.swaps]
+    return Circuit.of(placement.n_wires, operations, notes["layers"], len(notes["weights"]), notes["n_amplitudes"])
 
 
-def notes_of(circuit: Any, features: Any) -> dict[str, Any]:
+def _feature_names(circuit: Any, features: Any) -> list[str]:
     given = [] if features is None else [features] if isinstance(features, str) else list(features)
     chosen = [f if isinstance(f, str) else getattr(f, "name", f) for f in given]
     known = [p.name for p in circuit.parameters]
@@ -89,19 +101,12 @@ def notes_of(circuit: Any, features: Any) -> dict[str, Any]:
             raise CircuitError(
                 f"features= names {name!r}, and the circuit's parameters are: {', '.join(known) or 'none'}."
             )
-    return {
-        "features": chosen,
-        "weights": [name for name in known if name not in chosen],
-        "preparation_gates": 0,
-        "n_amplitudes": 0,
-        "layers": [],
-        "gates_in_layers": [],
-    }
+    return chosen
 
 
 def _operations(operation: Any, wires: Sequence[int], names: Mapping[str, Parameter]) -> Iterator[Operation]:
     """The operation in gates of the gate table."""
-    if operation.name in _IGNORED:
+    if operation.name in IGNORED:
         return
     name, definition = _name(operation), getattr(operation, "definition", None)
     if name is not None:
@@ -169,7 +174,7 @@ def angle_terms(value: Any, names: Mapping[str, Parameter]) -> list[Parameter]:
         point = [0.7 + 0.3 * i for i in range(len(symbols))]
         total = offset + sum(c * math.prod(point[i] for i in m) for m, c in polynomial.items())
         there = float(value.bind(dict(zip(symbols, point, strict=True))))
-        fits = bool(polynomial) and math.isclose(there, total, rel_tol=1e-9, abs_tol=1e-9)
+        fits = math.isclose(there, total, rel_tol=1e-9, abs_tol=1e-9)
     except ValueError:
         fits = False
     terms: list[Parameter] = []
@@ -185,7 +190,7 @@ def angle_terms(value: Any, names: Mapping[str, Parameter]) -> list[Parameter]:
             f"The angle {value} has no place in a torchbp circuit: it may be a sum of numbers, weights, features and "
             "products of features (features= says which parameters are features), each times a number."
         )
-    return terms
+    return terms or [constant(offset)]  # terms may cancel
 
 
 def _expand(expression: Any, symbols: Sequence[Any]) -> dict[Monomial, float]:

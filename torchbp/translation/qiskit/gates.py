@@ -70,6 +70,9 @@ SAME = {
     "xxminyy": "XXMinusYYGate",
 }
 
+# Gates whose parameters Aer binds itself. Those of controlled rotations Aer 0.18 leaves out, silently.
+BOUND_BY_AER = frozenset(("p", "r", "rx", "rxx", "ry", "ryy", "rz", "rzx", "rzz", "u", "u1", "u2", "u3"))
+
 
 def qiskit_steps(name: str, angles: Sequence[Angle] = (), n_wires: int | None = None) -> Steps:
     """The gate as Qiskit gates; equal to it up to a global phase.

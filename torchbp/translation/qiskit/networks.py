@@ -15,9 +15,11 @@ from torchbp.errors import CircuitError, InputError
 from torchbp.translation.adapters.qiskit_machine_learning import shots_of_network
 from torchbp.translation.assembly import in_layers
 from torchbp.translation.packages import need
-from torchbp.translation.qiskit import circuit_of
+from torchbp.translation.qiskit.reading import circuit_of
 from torchbp.translation.torchquantum import Translation
 
+Strings = dict[tuple[tuple[int, str], ...], float]
+"""Pauli strings on qubits, with coefficients."""
 _MOST = 2**18
 """Pauli strings times columns of a sampler."""
 
@@ -46,6 +48,7 @@ def translate(network: Any, weights: Tensor | None) -> tuple[Translation, nn.Mod
          "gates_in_layers": []},
     )  # fmt: skip
     measured = _estimated(inner) if hasattr(inner, "estimator") else _sampled(inner)
+    measured = [_laid_back(inner.circuit, strings) for strings in measured]
     circuit, observables = _on_used_wires(whole, measured)
     sources = tuple(("weight", i) for i in range(len(trained)))
     return Translation(circuit, observables, sources, len(features)), home
@@ -65,7 +68,18 @@ def _home(network: Any, weights: Tensor | None) -> nn.Module:
     return home
 
 
-def _on_used_wires(circuit: Circuit, measured: list[dict[tuple[tuple[int, str], ...], float]]) -> Any:
+def _laid_back(circuit: Any, strings: Strings) -> Strings:
+    """Observables on a machine's qubits on those of the circuit before it was laid out, as `circuit_of` has it."""
+    layout = getattr(circuit, "layout", None)
+    if layout is None:
+        return strings
+    ends = list(layout.final_index_layout(filter_ancillas=True))
+    if not {q for string in strings for q, _ in string} <= set(ends):
+        raise CircuitError("The observables act on qubits of the machine that the circuit was not laid out on.")
+    return {tuple(sorted((ends.index(q), letter) for q, letter in string)): c for string, c in strings.items()}
+
+
+def _on_used_wires(circuit: Circuit, measured: list[Strings]) -> Any:
     """The circuit with its layers, without wires that nothing acts on, as a circuit laid out for a machine has them."""
     used = {w for op in circuit.operations for w in op.wires} | {w for m in measured for s in m for w, _ in s}
     index = {wire: i for i, wire in enumerate(sorted(used or {0}))}
@@ -83,7 +97,7 @@ def _moved(op: Any, index: Mapping[int, int]) -> Any:
     return replace(op, wires=tuple(index[w] for w in op.wires))
 
 
-def _estimated(network: Any) -> list[dict[tuple[tuple[int, str], ...], float]]:
+def _estimated(network: Any) -> list[Strings]:
     """The observables of an EstimatorQNN, as Pauli strings on qubits."""
     given = network.observables
     found = []
@@ -92,13 +106,13 @@ def _estimated(network: Any) -> list[dict[tuple[tuple[int, str], ...], float]]:
     return found
 
 
-def _strings(observable: Any) -> dict[tuple[tuple[int, str], ...], float]:
+def _strings(observable: Any) -> Strings:
     operators = need("qiskit.quantum_info")
     try:
         operator = operators.SparsePauliOp(observable)
     except Exception as error:
         raise CircuitError(f"{type(observable).__name__} is no sum of Pauli strings: {error}") from error
-    terms: dict[tuple[tuple[int, str], ...], float] = {}
+    terms: Strings = {}
     for letters, qubits, coefficient in operator.to_sparse_list():
         if abs(complex(coefficient).imag) > 1e-9:
             raise CircuitError(f"The observable has a coefficient that is not real: {coefficient}.")
@@ -107,7 +121,7 @@ def _strings(observable: Any) -> dict[tuple[tuple[int, str], ...], float]:
     return {string: c for string, c in terms.items() if c}
 
 
-def _sampled(network: Any) -> list[dict[tuple[tuple[int, str], ...], float]]:
+def _sampled(network: Any) -> list[Strings]:
     """The columns of a SamplerQNN: the sum of the probabilities of all outcomes that `interpret` maps to each."""
     if network.sparse:
         raise CircuitError("The SamplerQNN is sparse: torchbp's layers return dense outputs.")

@@ -29,12 +29,16 @@ class Snapshot:
         return cls(tensors, [state_of(optimizer, names) for optimizer in raw_optimizers(trainer)])
 
     @torch.no_grad()
-    def restore(self, trainer: Any, module: Any) -> None:
-        """Make the model and its optimizers what they were."""
-        names = {parameter: name for name, parameter in module.named_parameters()}
+    def write(self, module: Any) -> None:
+        """Make the model's parameters and buffers what they were."""
         for name, tensor in _tensors(module).items():
             if name in self.tensors:
                 tensor.copy_(self.tensors[name])
+
+    def restore(self, trainer: Any, module: Any) -> None:
+        """Make the model and its optimizers what they were."""
+        self.write(module)
+        names = {parameter: name for name, parameter in module.named_parameters()}
         for optimizer, saved in zip(raw_optimizers(trainer), self.optimizers, strict=True):
             restore_state(optimizer, names, saved)
 
