@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torchbp.callbacks.mechanics.optimizer_state import raw_optimizers
 from torchbp.diagnosis.light_cone import belongs_to
+from torchbp.layer import QuantumLayer
 from torchbp.layer.foreign import AnyLayer, quantum_modules
 
 
@@ -70,6 +71,11 @@ class QuantumWeights:
         weights = cls(found, None if whole else groups)
         weights._leave_out(parameter for parameter, _, _ in weights._places if parameter not in trained)
         return weights
+
+    @property
+    def known(self) -> dict[str, QuantumLayer]:
+        """The layers whose circuit is known: torchbp's, and not other libraries' modules as they are."""
+        return {path: layer for path, layer in self.layers.items() if isinstance(layer, QuantumLayer)}
 
     def __len__(self) -> int:
         """Number of weights meant."""
