@@ -7,13 +7,15 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything, each
 from torchbp.callbacks.mechanics.budgets import shots_left
 from torchbp.callbacks.mechanics.evaluation import agreed
 from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.mechanics.shot_forecast import ShotForecast
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.records.measurement import Measurement
-from torchbp.callbacks.remedy import Remedy
+from torchbp.callbacks.remedy import Remedy, a_detector
 from torchbp.diagnosis.light_cone import belongs_to
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError
@@ -66,6 +68,7 @@ class AdaptiveShots(Remedy):
 
     rung: ClassVar[int] = 10
 
+    @checked(detector=a_detector, answers=each(anything))
     def __init__(
         self,
         detector: PlateauDetector | None = None,
@@ -78,9 +81,7 @@ class AdaptiveShots(Remedy):
         name: str = "",
     ) -> None:
         super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
-        if not target_snr > 0:
-            raise InputError(f"target_snr is positive, got {target_snr}.")
-        if not 1 <= min_shots <= max_shots:
+        if min_shots > max_shots:
             raise InputError(f"1 <= min_shots <= max_shots must hold, got {min_shots} and {max_shots}.")
         self.target_snr, self.max_shots, self.min_shots = target_snr, max_shots, min_shots
         self._changed = 0  # step of the latest change: measurements before it are at other shots

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything, each, or_none, whole
 from torchbp.callbacks.mechanics.budgets import excuse
 from torchbp.callbacks.mechanics.constant_weights import ConstantWeights
 from torchbp.callbacks.mechanics.evaluation import agreed, losses_at
@@ -24,6 +25,7 @@ from torchbp.callbacks.mechanics.trials.resolution import Resolution, resolution
 from torchbp.callbacks.on_trial import OnTrial, layers_in_words
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.records.measurement import Measurement
+from torchbp.callbacks.remedy import a_detector
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError
 from torchbp.gradients.stats import RESOLVED
@@ -85,6 +87,13 @@ class GradientFreeFallback(OnTrial):
 
     rung: ClassVar[int] = 40
 
+    @checked(
+        detector=a_detector,
+        answers=each(anything),
+        method=anything,
+        resume_when=anything,
+        max_evaluations=or_none(whole(1)),
+    )
     def __init__(
         self,
         detector: PlateauDetector | None = None,
@@ -101,8 +110,6 @@ class GradientFreeFallback(OnTrial):
         name: str = "",
     ) -> None:
         super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
-        if start_at is not None:
-            whole_number("start_at", start_at, 0)
         self.budget, self._return = SearchBudget(max_evaluations, max_shots), GradientReturn(resume_when)
         if isinstance(method, str) or not callable(method):
             propose(method, torch.zeros(2), seed, options)  # to say now what is wrong with it or its options

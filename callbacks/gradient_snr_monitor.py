@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, whole_number
 from torchbp.callbacks.mechanics.constant_weights import constant
 from torchbp.callbacks.mechanics.evaluation import sum_over_ranks
 from torchbp.callbacks.mechanics.investigation import quantum_layers as _layers
@@ -98,6 +98,7 @@ class GradientSNRMonitor(Callback):
     the size, which with few wires, where a step takes its time whatever the batch, is nearly K steps.
     """
 
+    @checked()
     def __init__(
         self,
         every_n_steps: int = 50,
@@ -413,6 +414,6 @@ def _no_quantum_layer(module: nn.Module) -> str:
     listed = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in seen.items())
     return (
         f"GradientSNRMonitor found no quantum layer in {type(module).__name__}; it saw {listed or 'no parameters'}, "
-        "and measures these. Of a circuit written as functions in a plain torch.nn.Module, or of a library that it does "
-        "not know, torchbp.mark_quantum(module) says that it is one."
+        "and measures these. Of a circuit written as functions in a plain torch.nn.Module, or of another library, "
+        "torchbp.mark_quantum(module) says that it is one."
     )

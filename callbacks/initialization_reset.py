@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything, each, either, function, text
 from torchbp.callbacks.mechanics.budgets import excuse, shots_left
 from torchbp.callbacks.mechanics.evaluation import agreed
 from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
@@ -19,6 +21,7 @@ from torchbp.callbacks.mechanics.step_hooks import StepHooks
 from torchbp.callbacks.mechanics.trials.candidates import Score, best, draw, score
 from torchbp.callbacks.on_trial import OnTrial, layers_in_words
 from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.remedy import a_detector
 from torchbp.circuits.initializers import INITIALIZERS, Initializer
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
@@ -72,6 +75,7 @@ class InitializationReset(OnTrial):
 
     rung: ClassVar[int] = 20
 
+    @checked(detector=a_detector, answers=each(anything), strategy=each(either(text, function)))
     def __init__(
         self,
         detector: PlateauDetector | None = None,
@@ -90,7 +94,7 @@ class InitializationReset(OnTrial):
     ) -> None:
         super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
         self.strategies = [strategy] if isinstance(strategy, str) or callable(strategy) else list(strategy)
-        _check(self.strategies, scope, max_resets, candidates, max_shots, warmup, trial)
+        _check(self.strategies, scope)
         self.scope, self.max_resets, self.candidates, self.max_shots = scope, max_resets, candidates, max_shots
         self.warmup, self.trial, self.seed = warmup, trial, seed
         self.resets = 0
@@ -243,15 +247,7 @@ class InitializationReset(OnTrial):
         self._hooks = None
 
 
-def _check(
-    strategies: Sequence[Any],
-    scope: str,
-    max_resets: int,
-    candidates: int,
-    max_shots: int | None,
-    warmup: int,
-    trial: int | None,
-) -> None:
+def _check(strategies: Sequence[Any], scope: str) -> None:
     if not strategies:
         raise InputError("A reset needs a strategy to draw from: strategy= names at least one.")
     for strategy in strategies:
@@ -259,13 +255,3 @@ def _check(
             raise UnknownNameError("initializer", strategy, INITIALIZERS)
     if scope not in ("plateau", "all"):
         raise UnknownNameError("scope", scope, ("plateau", "all"))
-    least = {
-        "max_resets": (max_resets, 1),
-        "candidates": (candidates, 1),
-        "max_shots": (max_shots, 1),
-        "warmup": (warmup, 0),
-        "trial": (trial, 1),
-    }
-    for name, (value, minimum) in least.items():
-        if value is not None and value < minimum:
-            raise InputError(f"{name} is at least {minimum}, got {value}.")

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything, each, either, function, text, whole
 from torchbp.callbacks.mechanics.growth import Stage, allows, stages
 from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights, averaged_models, layer_names
@@ -15,9 +17,10 @@ from torchbp.callbacks.mechanics.step_hooks import StepHooks
 from torchbp.callbacks.mechanics.trials.candidates import draw
 from torchbp.callbacks.on_trial import OnTrial
 from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.remedy import a_detector
 from torchbp.circuits.initializers import INITIALIZERS, Initializer
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
-from torchbp.errors import InputError, UnknownNameError
+from torchbp.errors import UnknownNameError
 from torchbp.layer.foreign import AnyLayer, quantum_modules
 
 
@@ -58,6 +61,9 @@ class LayerwiseTraining(OnTrial):
 
     rung: ClassVar[int] = 30
 
+    @checked(
+        detector=a_detector, answers=each(anything), schedule=either(whole(1), text), strategy=either(text, function)
+    )
     def __init__(
         self,
         detector: PlateauDetector | None = None,
@@ -78,14 +84,8 @@ class LayerwiseTraining(OnTrial):
         super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
         if isinstance(schedule, str) and schedule != "snr":
             raise UnknownNameError("schedule", schedule, ("snr",))
-        if begin not in ("verdict", "start"):
-            raise UnknownNameError("begin", begin, ("verdict", "start"))
         if isinstance(strategy, str) and strategy not in INITIALIZERS:
             raise UnknownNameError("initializer", strategy, INITIALIZERS)
-        numbers = {"schedule": schedule, "grow": grow, "partitions": partitions, "epochs": epochs, "trial": trial}
-        for what, value in numbers.items():
-            if isinstance(value, int) and value < 1:
-                raise InputError(f"{what} is at least 1, got {value}.")
         self.schedule, self.grow, self.freeze, self.partitions = schedule, grow, freeze, partitions
         self.begin, self.strategy, self.epochs, self.trial, self.seed = begin, strategy, epochs, trial, seed
         self._stage: int | None = None  # index of the present one

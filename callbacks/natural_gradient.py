@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from torchbp.arguments import positive
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything, each
 from torchbp.backends.shots import measures
 from torchbp.callbacks.mechanics.evaluation import agreed, losses_at
 from torchbp.callbacks.mechanics.isolation import training_loss
@@ -18,6 +19,7 @@ from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
 from torchbp.callbacks.mechanics.step_hooks import StepHooks
 from torchbp.callbacks.on_trial import OnTrial, layers_in_words
 from torchbp.callbacks.plateau_detector import PlateauDetector
+from torchbp.callbacks.remedy import a_detector
 from torchbp.diagnosis.probing import Passage, passage
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.gradients.microbatch import split_batch
@@ -55,6 +57,7 @@ class NaturalGradient(OnTrial):
 
     rung: ClassVar[int] = 15
 
+    @checked(detector=a_detector, answers=each(anything))
     def __init__(
         self,
         detector: PlateauDetector | None = None,
@@ -66,8 +69,7 @@ class NaturalGradient(OnTrial):
         name: str = "",
     ) -> None:
         super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
-        self.ill_conditioned = positive("ill_conditioned", ill_conditioned)
-        self.damping = positive("damping", damping)
+        self.ill_conditioned, self.damping = ill_conditioned, damping
         self._groups: list[str] | None = None  # that it trains now
         self._rate = math.nan
         self._tried = False

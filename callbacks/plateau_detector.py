@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, kinds, whole_number
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.mechanics.evaluation import agreed, mean_over_ranks
 from torchbp.callbacks.mechanics.experiments.held_batches import HeldBatches
@@ -76,11 +76,15 @@ class PlateauDetector(Callback):
     Raises:
         InputError: patience, window, cooldown or samples too small.
 
-    What it does not see: other libraries' modules (`torchbp.layer.foreign`) are judged by what they return and by the
-    loss, not by their circuit; of TorchQuantum's modules that were not translated the gradients are measured, and a
-    model that has nothing else gets no verdict, and one warning.
+    What it does not see: the circuit of other libraries' modules (`torchbp.layer.foreign`), which it judges by what
+    they return; and TorchQuantum's that were not translated, whose gradients are measured, and which get no verdict.
     """
 
+    @checked(
+        monitor=kinds.a(GradientSNRMonitor),
+        thresholds=kinds.a(Thresholds),
+        baseline=kinds.either(kinds.path, kinds.a(Baseline)),
+    )
     def __init__(
         self,
         monitor: GradientSNRMonitor | None = None,
@@ -194,10 +198,9 @@ class PlateauDetector(Callback):
             name = type(pl_module).__name__
             text = f"PlateauDetector found no quantum layer in {name} that it could call at other weights, and gives no"
             self._warn(trainer, "no layer", f"{text} verdict; the monitor's measurements are still logged.")
-        for path, layer in layers.items():
-            if isinstance(layer, ForeignLayer) and path not in self._warned:
-                self._warned.add(path)
-                rank_zero_info(f"PlateauDetector judges {path or 'the model'} by outputs and losses: {layer.unknown}")
+        for path in [p for p, q in layers.items() if isinstance(q, ForeignLayer) and p not in self._warned]:
+            self._warned.add(path)
+            rank_zero_info(f"PlateauDetector judges {path or 'the model'} by what it returns: {layers[path].unknown}")
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if self._drives_monitor:

@@ -7,6 +7,8 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, each
 from torchbp.callbacks.adaptive_shots import AdaptiveShots
 from torchbp.callbacks.gradient_free_fallback import GradientFreeFallback
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
@@ -16,7 +18,7 @@ from torchbp.callbacks.natural_gradient import NaturalGradient
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.plateau_stopping import PlateauStopping
 from torchbp.callbacks.records.events import Event
-from torchbp.callbacks.remedy import Remedy
+from torchbp.callbacks.remedy import Remedy, a_detector
 from torchbp.callbacks.shot_budget import ShotBudget
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError
@@ -38,6 +40,14 @@ def _forwarded(hook: str) -> Callable[..., None]:
 
     forward.__name__ = hook
     return forward
+
+
+def _a_budget(name: str, value: Any) -> ShotBudget:
+    """A check of arguments: a budget; a number is taken for the shots of the whole run."""
+    return ShotBudget(value) if isinstance(value, int) and not isinstance(value, bool) else _the_budget(name, value)
+
+
+_the_budget = a(ShotBudget, write="ShotBudget(1_000_000)")
 
 
 class PlateauGuard(Callback):
@@ -74,6 +84,7 @@ class PlateauGuard(Callback):
     What it can't do: make a circuit trainable that is not. Then it says so and stops, which saves the shots.
     """
 
+    @checked(detector=a_detector, ladder=each(a(Remedy)), budget=_a_budget)
     def __init__(
         self,
         detector: PlateauDetector | None = None,
@@ -84,16 +95,12 @@ class PlateauGuard(Callback):
         dry_run: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 <= confidence <= 1:
-            raise InputError(f"A confidence lies between 0 and 1, got {confidence}.")
         self.detector = detector or PlateauDetector()
         self.ladder = default_ladder() if ladder is None else list(ladder)
         self.budget = budget
         self.confidence = confidence
         names: set[str] = set()
         for remedy in self.ladder:
-            if not isinstance(remedy, Remedy):
-                raise InputError(f"The ladder is made of remedies, got {type(remedy).__name__}.")
             if remedy.state_key in names:
                 raise InputError(f"The ladder has two remedies {remedy.state_key!r}: give one of them another name=.")
             names.add(remedy.state_key)

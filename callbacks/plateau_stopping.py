@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything, each
 from torchbp.callbacks.plateau_detector import PlateauDetector
-from torchbp.callbacks.remedy import Remedy
+from torchbp.callbacks.remedy import Remedy, a_detector
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
-from torchbp.errors import InputError
 
 HOPELESS = (
     Verdict.BARREN_PLATEAU,
@@ -47,6 +48,7 @@ class PlateauStopping(Remedy):
 
     rung: ClassVar[int] = 90
 
+    @checked(detector=a_detector, answers=each(anything))
     def __init__(
         self,
         detector: PlateauDetector | None = None,
@@ -58,10 +60,6 @@ class PlateauStopping(Remedy):
         name: str = "",
     ) -> None:
         super().__init__(detector, answers=answers, dry_run=dry_run, name=name)
-        if patience < 1:
-            raise InputError(f"patience is at least 1, got {patience}.")
-        if not 0 <= confidence <= 1:
-            raise InputError(f"A confidence lies between 0 and 1, got {confidence}.")
         self.patience, self.confidence = patience, confidence
         self.reason: str | None = None
         self._same: tuple[str, int] = ("", 0)  # the latest verdict, and how often it was given in a row

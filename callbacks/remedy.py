@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 
 from lightning.pytorch import Callback
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, anything, each
+from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.mechanics.evaluation import agreed
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
 from torchbp.callbacks.mechanics.shot_settings import ShotSettings
@@ -18,6 +21,16 @@ from torchbp.callbacks.records.announcement import announce
 from torchbp.callbacks.records.events import Event
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import InputError, UnknownNameError
+
+
+def a_detector(name: str, value: Any) -> PlateauDetector:
+    """A check of arguments: a detector; a monitor is taken for one that gets its measurements."""
+    if isinstance(value, GradientSNRMonitor):
+        return PlateauDetector(value)
+    return _a_detector(name, value)
+
+
+_a_detector = a(PlateauDetector)
 
 
 class Remedy(Callback):
@@ -50,6 +63,7 @@ class Remedy(Callback):
     rung: ClassVar[int] = 50
     """Place on the ladder: remedies that cost and change little stand low."""
 
+    @checked(detector=a_detector, answers=each(anything))
     def __init__(
         self,
         detector: PlateauDetector | None = None,

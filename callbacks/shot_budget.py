@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked
 from torchbp.callbacks.mechanics.evaluation import sum_over_ranks
 from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.mechanics.shot_forecast import ShotForecast
 from torchbp.callbacks.mechanics.shot_settings import ShotSettings
 from torchbp.callbacks.records.announcement import announce
 from torchbp.callbacks.records.events import Event
-from torchbp.errors import InputError, UnknownNameError
+from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
 
 Policy = Literal["stop", "degrade"]
@@ -56,6 +56,7 @@ class ShotBudget(Callback):
     times from one batch to the next, optimizers that evaluate the loss more than once (LBFGS).
     """
 
+    @checked()
     def __init__(
         self,
         total: int | None = None,
@@ -67,11 +68,6 @@ class ShotBudget(Callback):
         super().__init__()
         if total is None and per_epoch is None:
             raise InputError("A budget needs a number of shots: total= for the run, or per_epoch=.")
-        for name, value in (("total", total), ("per_epoch", per_epoch), ("min_shots", min_shots)):
-            if value is not None:
-                whole_number(name, value, 1)
-        if policy not in ("stop", "degrade"):
-            raise UnknownNameError("policy", policy, ("stop", "degrade"))
         self.total, self.per_epoch, self.policy, self.min_shots = total, per_epoch, policy, min_shots
         self.used = 0
         self.events: list[Event] = []

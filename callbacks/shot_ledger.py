@@ -5,11 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, each
 from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.records.announcement import announce
@@ -43,6 +45,7 @@ class ShotLedger(Callback):
     Each process of a distributed fit needs a run of its own name: its jobs are its own.
     """
 
+    @checked(runners=each(a(JobRunner)), detector=a(PlateauDetector))
     def __init__(
         self,
         runners: JobRunner | Iterable[JobRunner] | None = None,
@@ -51,9 +54,7 @@ class ShotLedger(Callback):
         detector: PlateauDetector | None = None,
     ) -> None:
         super().__init__()
-        if every_n_steps < 1:
-            raise InputError(f"every_n_steps is at least 1, got {every_n_steps}.")
-        self._given = None if runners is None else [runners] if isinstance(runners, JobRunner) else list(runners)
+        self._given = None if runners is None else list(cast(Iterable[JobRunner], runners))
         self.every_n_steps, self.detector = every_n_steps, detector
         self.runners: list[JobRunner] = self._given or []
         self._loaded: list[dict[str, Any]] = []

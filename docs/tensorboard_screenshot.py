@@ -4,7 +4,7 @@
     .venv/bin/python docs/tensorboard_screenshot.py                      the page of torchbp only
 
 tensorboard.png is the Time Series page on the logs of the digits demo. plateau_page.png is the page "Barren plateaus"
-on a run that is trained here: 12 wires, 12 layers, a global observable, as in `benchmarks/plateaubench.py`.
+on a run that is trained here: 12 wires, 12 layers, a global observable.
 
 Needs selenium, chromium and its driver.
 """
@@ -83,12 +83,14 @@ def plateau_run(logs: Path) -> None:
 
     from torchbp.callbacks import GradientSNRMonitor, PlateauDetector
 
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    import plateaubench
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.plateaubench.building import deep, inputs, mse, sgd
+    from benchmarks.plateaubench.task import Learner
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    run = plateaubench.barren_plateau(2, adam=False)
+    x = inputs(12, 2, samples=64)
+    learner = Learner(deep(12, 2), mse, sgd(0.05))
     monitor = GradientSNRMonitor(every_n_steps=4, per_weight=True)
     trainer = L.Trainer(
         max_steps=200,
@@ -100,7 +102,8 @@ def plateau_run(logs: Path) -> None:
         enable_checkpointing=False,
         enable_model_summary=False,
     )
-    trainer.fit(plateaubench.Trained(run), DataLoader(TensorDataset(run.x, run.y), run.batch_size, shuffle=True))
+    parity = 0.8 * x.prod(1, keepdim=True).sign()
+    trainer.fit(learner, DataLoader(TensorDataset(x, parity), batch_size=16, shuffle=True))
 
 
 def plateau_page(logs: Path) -> None:

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from torchbp.arguments import positive, whole_number
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, function
 from torchbp.backends import Backend
 from torchbp.backends.noise import NoiseModel
-from torchbp.circuits import Circuit, PauliSum
+from torchbp.circuits import Circuit, PauliSum, given
 from torchbp.circuits.initializers import Initializer
+from torchbp.errors import UnknownNameError
 from torchbp.layer import QuantumLayer
 
 PARTS = 8
 """Into how many parts the shots of a step can be split: the rows of a batch."""
+
+
+def _an_optimizer(name: str, value: Any) -> Any:
+    """A check of arguments: a class of optimizers or a function; "adam" is taken for the one of torch of that name."""
+    if not isinstance(value, str):
+        return function(name, value)
+    kinds = {n.lower(): c for n, c in vars(torch.optim).items() if isinstance(c, type) and n != "Optimizer"}
+    if value.lower() not in kinds:
+        raise UnknownNameError(name, value, [c.__name__ for c in kinds.values()])
+    return kinds[value.lower()]
 
 
 class EnergyModule(L.LightningModule):
@@ -33,7 +45,7 @@ class EnergyModule(L.LightningModule):
         circuit: the ansatz; its weights are trained.
         hamiltonian: H.
         shots, noise, backend, init, generator: as for `QuantumLayer`.
-        optimizer: called with the parameters and `lr=learning_rate`.
+        optimizer: called with the parameters and `lr=learning_rate`; or the name of one of torch's, such as "adam".
         learning_rate: radians for each step of Adam; whatever it means to another optimizer.
         steps_per_epoch: batches of the loader that the model brings.
 
@@ -45,6 +57,12 @@ class EnergyModule(L.LightningModule):
         InputError: `steps_per_epoch` is not a whole number of at least 1; and what `QuantumLayer` raises.
     """
 
+    @checked(
+        circuit=given.circuit,
+        hamiltonian=given.observable,
+        noise=a(NoiseModel, write="NoiseModel(depolarizing_2q=0.01)"),
+        optimizer=_an_optimizer,
+    )
     def __init__(
         self,
         circuit: Circuit,
@@ -55,18 +73,17 @@ class EnergyModule(L.LightningModule):
         backend: str | Backend = "fused",
         init: str | Initializer | Tensor = "gaussian",
         generator: torch.Generator | None = None,
-        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer: Callable[..., torch.optim.Optimizer] | str = torch.optim.Adam,
         learning_rate: float = 0.05,
         steps_per_epoch: int = 100,
     ) -> None:
         super().__init__()
-        positive("learning_rate", learning_rate)
-        self.steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch, 1)
+        self.steps_per_epoch = steps_per_epoch
         self.hamiltonian = hamiltonian
         self.quantum = QuantumLayer(
             circuit, hamiltonian, shots=shots, noise=noise, backend=backend, init=init, generator=generator
         )
-        self.optimizer = optimizer
+        self.optimizer = cast(Callable[..., torch.optim.Optimizer], optimizer)
         self.learning_rate = learning_rate
 
     def remember(self, options: Mapping[str, Any], **arguments: Any) -> None:

@@ -11,9 +11,15 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from torchbp.arguments import positive, whole_number
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a
 from torchbp.circuits import Circuit, angle_encoding, hardware_efficient
 from torchbp.layer import QuantumLayer
+
+
+def _a_quantum_layer(name: str, value: Any) -> nn.Module:
+    """A check of arguments: a module; a circuit is taken for the layer with Z on every wire."""
+    return QuantumLayer(value) if isinstance(value, Circuit) else a(nn.Module)(name, value)
 
 
 class HybridModule(L.LightningModule, ABC):
@@ -27,11 +33,12 @@ class HybridModule(L.LightningModule, ABC):
         n_outputs: outputs of the head.
         n_wires, depth: of the default quantum layer: `default_circuit`, Z on every wire.
         encoder: maps x to the quantum layer's features; default: linear to n_wires, tanh.
-        quantum: the quantum layer (any module from the encoder's output to the head's input).
+        quantum: the quantum layer (any module from the encoder's output to the head's input), or its circuit.
         head: maps expectation values to outputs; default: linear.
         learning_rate: of Adam, for all parameters.
     """
 
+    @checked(encoder=a(nn.Module), quantum=_a_quantum_layer, head=a(nn.Module))
     def __init__(
         self,
         n_features: int,
@@ -40,16 +47,13 @@ class HybridModule(L.LightningModule, ABC):
         depth: int = 2,
         *,
         encoder: nn.Module | None = None,
-        quantum: nn.Module | None = None,
+        quantum: nn.Module | Circuit | None = None,
         head: nn.Module | None = None,
         learning_rate: float = 0.01,
     ) -> None:
         super().__init__()
-        for name, value in (("n_features", n_features), ("n_outputs", n_outputs), ("n_wires", n_wires)):
-            whole_number(name, value, 1)
-        positive("learning_rate", learning_rate)
         self.encoder = encoder or nn.Sequential(nn.Flatten(), nn.Linear(n_features, n_wires), nn.Tanh())
-        self.quantum = quantum or QuantumLayer(default_circuit(n_wires, depth))
+        self.quantum = cast(nn.Module, quantum or QuantumLayer(default_circuit(n_wires, depth)))
         self.head = head or nn.Linear(_n_measured(self.quantum, n_wires), n_outputs)
         self.n_outputs = n_outputs
         self.learning_rate = learning_rate

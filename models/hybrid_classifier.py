@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from torchbp.errors import InputError
+from torchbp.arguments import whole_number
 from torchbp.models.hybrid import HybridModule
 
 
@@ -27,9 +27,7 @@ class HybridClassifier(HybridModule):
     """
 
     def __init__(self, n_features: int, n_classes: int, n_wires: int = 4, depth: int = 2, **parts: Any) -> None:
-        if n_classes < 2:
-            raise InputError(f"A classifier needs at least 2 classes, got n_classes={n_classes}.")
-        super().__init__(n_features, n_classes, n_wires, depth, **parts)
+        super().__init__(n_features, whole_number("n_classes", n_classes, 2), n_wires, depth, **parts)
         self.save_hyperparameters(ignore=["encoder", "quantum", "head"])
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
+from torchbp.arguments import whole_number
 from torchbp.errors import InputError
 from torchbp.models.hybrid import HybridModule
 
@@ -23,7 +24,7 @@ class HybridRegressor(HybridModule):
     """
 
     def __init__(self, n_features: int, n_targets: int = 1, n_wires: int = 4, depth: int = 2, **parts: Any) -> None:
-        super().__init__(n_features, n_targets, n_wires, depth, **parts)
+        super().__init__(n_features, whole_number("n_targets", n_targets, 1), n_wires, depth, **parts)
         self.save_hyperparameters(ignore=["encoder", "quantum", "head"])
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:

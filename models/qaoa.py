@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, whole_number
+from torchbp.arguments.kinds import anything
 from torchbp.backends.shots import Sampler
 from torchbp.circuits import Circuit, global_z, maxcut, qaoa
 from torchbp.errors import CapacityError, InputError
@@ -64,6 +65,7 @@ class QAOA(EnergyModule):
         >>> model.solution(), model.approximation_ratio()
     """
 
+    @checked(graph=anything, ansatz=anything)
     def __init__(
         self,
         graph: Graph,
@@ -202,7 +204,13 @@ def _edges(graph: Graph, n_nodes: int | None) -> tuple[list[Edge], int]:
         edges = [(int(a), int(b), float(matrix[a, b])) for a, b in zip(rows, columns, strict=True)]
         least = len(matrix)
     else:
-        edges = [_edge(edge) for edge in graph]
+        try:
+            given = list(graph)
+        except TypeError:
+            raise InputError(
+                f"A graph is a list of edges (i, j) or (i, j, weight), or a matrix of weights; got {graph!r}."
+            ) from None
+        edges = [_edge(edge) for edge in given]
         least = max((max(a, b) + 1 for a, b, _ in edges), default=1)
     if not edges:
         raise InputError("The graph has no edges: nothing can be cut.")

@@ -11,8 +11,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from torchbp.arguments import whole_number
-from torchbp.circuits import Circuit, PauliSum, hardware_efficient
+from torchbp.arguments import checked, whole_number
+from torchbp.arguments.kinds import anything
+from torchbp.circuits import Circuit, PauliSum, given, hardware_efficient
 from torchbp.errors import CapacityError, CircuitError
 from torchbp.models.energy import EnergyModule
 
@@ -47,6 +48,7 @@ class VQE(EnergyModule):
         >>> model.exact_energy(), model.ground_energy
     """
 
+    @checked(hamiltonian=given.observable, ansatz=anything)
     def __init__(
         self,
         hamiltonian: PauliSum | Mapping[str, float] | str,

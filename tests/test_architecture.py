@@ -35,8 +35,8 @@ FLOORS = {
     # The rooms that have rooms of their own.
     "torchbp.trainability": [
         {"scans", "algebras", "states"},
-        {"cost", "expressibility", "entanglement", "information_content"},
-        {"landscape", "curvature"},
+        {"cost", "expressibility", "entanglement"},
+        {"landscape", "curvature", "information_content"},
         {"prechecks", "search_runners"},
         {"search"},
     ],

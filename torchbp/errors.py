@@ -18,6 +18,10 @@ class InputError(TorchBPError, ValueError):
     """A tensor whose shape, type or values do not fit the layer it was given to."""
 
 
+class CallError(TorchBPError, TypeError):
+    """A call with an argument that is not there, or without one that is needed."""
+
+
 class PreconditionError(TorchBPError, ValueError):
     """A method whose conditions the model or its data do not meet."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 from torchbp.callbacks.records.events import Event
 from torchbp.callbacks.records.tensorboard_log import is_tensorboard, log_event
+from torchbp.hardware.jobs.redaction import redact, redact_all
 
 FILE_NAME = "torchbp_events.jsonl"
 
@@ -25,11 +26,14 @@ def announce(trainer: Any, event: Event) -> None:
 
     The file is `torchbp_events.jsonl` beside the first logger's files, one JSON object a line.
 
+    Nothing of it holds secrets: `torchbp.hardware.jobs.redaction` goes over what leaves the process.
+
     To be called on every process; one of them writes. Without a logger there is no file.
     """
     folder = trainer.log_dir if trainer.loggers else None  # waits for every process
     if not trainer.is_global_zero:
         return
+    event = replace(event, message=redact(event.message), data=redact_all(event.data))
     _console.info("torchbp, step %d: %s", event.step, event.message)
     if trainer.fast_dev_run:
         return

@@ -176,9 +176,9 @@ def test_dry_run():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target_snr": 0.0}, "target_snr is positive, got 0.0"),
+        ({"target_snr": 0.0}, "target_snr is a positive finite number, got 0.0"),
         ({"max_shots": 5}, "1 <= min_shots <= max_shots must hold, got 10 and 5"),
-        ({"min_shots": 0}, "1 <= min_shots <= max_shots must hold, got 0 and 10000"),
+        ({"min_shots": 0}, "min_shots is a whole number of at least 1, got 0"),
     ],
 )
 def test_wrong_arguments(options, message):

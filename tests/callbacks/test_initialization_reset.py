@@ -334,11 +334,11 @@ def test_quantum_weights_of_part_of_a_model():
         ({"strategy": "gausian"}, UnknownNameError, "Unknown initializer 'gausian'. Did you mean 'gaussian'?"),
         ({"strategy": []}, InputError, "A reset needs a strategy"),
         ({"scope": "layer"}, UnknownNameError, "Unknown scope 'layer'"),
-        ({"candidates": 0}, InputError, "candidates is at least 1, got 0"),
-        ({"max_resets": 0}, InputError, "max_resets is at least 1, got 0"),
-        ({"max_shots": 0}, InputError, "max_shots is at least 1, got 0"),
-        ({"warmup": -1}, InputError, "warmup is at least 0, got -1"),
-        ({"trial": 0}, InputError, "trial is at least 1, got 0"),
+        ({"candidates": 0}, InputError, "candidates is a whole number of at least 1, got 0"),
+        ({"max_resets": 0}, InputError, "max_resets is a whole number of at least 1, got 0"),
+        ({"max_shots": 0}, InputError, "max_shots is a whole number of at least 1, got 0"),
+        ({"warmup": -1}, InputError, "warmup is a whole number of at least 0, got -1"),
+        ({"trial": 0}, InputError, "trial is a whole number of at least 1, got 0"),
     ],
 )
 def test_wrong_arguments(options, error, message):

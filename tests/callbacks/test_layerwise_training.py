@@ -205,13 +205,12 @@ def test_nothing_is_left_behind():
     ("options", "error", "message"),
     [
         ({"schedule": "epochs"}, UnknownNameError, "Unknown schedule 'epochs'"),
-        ({"schedule": 0}, InputError, "schedule is at least 1, got 0"),
+        ({"schedule": 0}, InputError, "schedule is a whole number of at least 1, got 0"),
         ({"begin": "strat"}, UnknownNameError, "Unknown begin 'strat'. Did you mean 'start'?"),
         ({"strategy": "gausian"}, UnknownNameError, "Unknown initializer 'gausian'"),
-        ({"grow": 0}, InputError, "grow is at least 1, got 0"),
-        ({"partitions": 0}, InputError, "partitions is at least 1, got 0"),
-        ({"epochs": 0}, InputError, "epochs is at least 1, got 0"),
-        ({"trial": 0}, InputError, "trial is at least 1, got 0"),
+        ({"grow": 0}, InputError, "grow is a whole number of at least 1, got 0"),
+        ({"partitions": 0}, InputError, "partitions is a whole number of at least 1, got 0"),
+        ({"epochs": 0}, InputError, "epochs is a whole number of at least 1, got 0"),
     ],
 )
 def test_wrong_arguments(options, error, message):

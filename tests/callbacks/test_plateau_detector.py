@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import random
 import sys
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics
+from ailing_runs import RUNS, Trained
 from processes import run_alone
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from torchbp.backends.trajectories import TrajectoryBackend
 from torchbp.callbacks import GradientSNRMonitor, PlateauDetector, plateau_detector
 from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z
+from torchbp.diagnosis.verdicts import Verdict
 from torchbp.errors import InputError
 
 PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
@@ -621,6 +622,42 @@ def test_bad_options(options: dict[str, int], message: str) -> None:
     """Oracle: the messages."""
     with pytest.raises(InputError, match=message):
         PlateauDetector(**options)  # type: ignore[arg-type]
+
+
+# ---- the ten verdicts
+
+
+@pytest.mark.parametrize(
+    ("label", "seed", "adam"),
+    [
+        (Verdict.HEALTHY, 100, False),
+        (Verdict.BARREN_PLATEAU, 100, False),
+        (Verdict.SHOT_LIMITED, 102, False),
+        (Verdict.NOISE_INDUCED, 100, False),
+        (Verdict.LOCAL_MINIMUM, 101, False),
+        (Verdict.CONVERGED, 100, False),
+        (Verdict.OSCILLATING, 101, True),
+        (Verdict.DRIFTING, 101, False),
+        (Verdict.DEAD_LAYER, 102, False),
+        (Verdict.DIVERGING, 100, False),
+    ],
+)
+def test_each_verdict_in_a_run_that_shows_it(pl: ModuleType, label: Verdict, seed: int, adam: bool) -> None:
+    """The first verdict other than healthy within 300 steps. Oracle: how the run was constructed."""
+    run = RUNS[label.value](seed, adam)
+    detector = PlateauDetector(target=run.target)
+
+    class Stop(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            said = {verdict for _, verdict in verdicts(detector)}
+            trainer.should_stop = not said <= {"healthy", "undecided"}
+
+    torch.manual_seed(seed)
+    data = DataLoader(TensorDataset(run.x, run.y), run.batch_size, shuffle=True, generator=generator(seed))
+    trainer_of(pl, [detector, Stop()], max_epochs=None, max_steps=300).fit(Trained(run), data)
+    assert detector.diagnosis is not None
+    assert detector.diagnosis.verdict is label, str(detector.diagnosis)
+    assert detector.diagnosis.advice
 
 
 # ---- two processes

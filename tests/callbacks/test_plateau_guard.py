@@ -209,8 +209,8 @@ def test_pieces_listen_to_the_guard_s_detector():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"confidence": -0.1}, "A confidence lies between 0 and 1, got -0.1"),
-        ({"ladder": [ShotBudget(1)]}, "The ladder is made of remedies, got ShotBudget"),
+        ({"confidence": -0.1}, "confidence is a finite number of at least 0 and of at most 1, got -0.1"),
+        ({"ladder": [ShotBudget(1)]}, "each of ladder is a Remedy, got a ShotBudget"),
         ({"ladder": [PlateauStopping(), PlateauStopping()]}, "two remedies 'torchbp.PlateauStopping'"),
     ],
 )

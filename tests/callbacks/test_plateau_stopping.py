@@ -69,8 +69,8 @@ def test_dry_run():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patience": 0}, "patience is at least 1, got 0"),
-        ({"confidence": 1.5}, "A confidence lies between 0 and 1, got 1.5"),
+        ({"patience": 0}, "patience is a whole number of at least 1, got 0"),
+        ({"confidence": 1.5}, "confidence is a finite number of at least 0 and of at most 1, got 1.5"),
     ],
 )
 def test_wrong_arguments(options, message):

@@ -184,7 +184,7 @@ def test_the_runner_behind_a_layer(pl: Any, tmp_path: Path) -> None:
 
 def test_errors(tmp_path: Path) -> None:
     """Each says what was given and what is needed."""
-    with pytest.raises(InputError, match="every_n_steps is at least 1, got 0"):
+    with pytest.raises(InputError, match="every_n_steps is a whole number of at least 1, got 0"):
         ShotLedger(every_n_steps=0)
     pl = importlib.import_module("lightning.pytorch")
     with pytest.raises(InputError, match="found no JobRunner behind a quantum layer"):

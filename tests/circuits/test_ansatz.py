@@ -143,7 +143,7 @@ ERRORS: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (InputError, "depth is a whole number of at least 1, got 0", lambda: hardware_efficient(2, 0)),
     (InputError, "depth is a whole number of at least 1, got True", lambda: strongly_entangling(2, True)),
     (InputError, "depth is a whole number of at least 1, got 2.5", lambda: real_amplitudes(2, 2.5)),  # type: ignore[arg-type]
-    (CircuitError, "got n_wires=0", lambda: real_amplitudes(0, 1)),
+    (InputError, "n_wires is a whole number of at least 1, got 0", lambda: real_amplitudes(0, 1)),
     (InputError, "n_wires is a whole number of at least 2, got 1", lambda: alternating_layered(1, 1)),
     (CircuitError, "has no inverse", lambda: mirrored(Circuit(1).encode_amplitudes())),
 ]

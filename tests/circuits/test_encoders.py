@@ -84,8 +84,8 @@ ERRORS: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (InputError, "n_features is a whole number of at least 1, got 0", lambda: angle_encoding(2, n_features=0)),
     (CircuitError, "none twice in a row", lambda: angle_encoding(2, ("ry", "ry"))),
     (CircuitError, r"none twice in a row; got \(\)", lambda: angle_encoding(2, ())),
-    (CircuitError, "finite number", lambda: angle_encoding(2, scale=float("nan"))),
-    (CircuitError, "at least 1; got n_wires=0", lambda: angle_encoding(0)),
+    (InputError, "scale is a finite number, got nan", lambda: angle_encoding(2, scale=float("nan"))),
+    (InputError, "n_wires is a whole number of at least 1, got 0", lambda: angle_encoding(0)),
     (CircuitError, "2 wires hold 1 to 4 amplitudes, got n_features=5", lambda: amplitude_encoding(2, 5)),
     (InputError, "depth is a whole number of at least 1, got 0", lambda: iqp_encoding(2, 0)),
     (InputError, "depth is a whole number of at least 1, got 1.0", lambda: iqp_encoding(2, 1.0)),  # type: ignore[arg-type]

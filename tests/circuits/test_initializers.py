@@ -189,7 +189,7 @@ ERRORS: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         lambda: initialize([1.0, 2.0], ONE),
     ),
     (InputError, "got complex numbers", lambda: initialize(torch.tensor([1j]), ONE)),
-    (InputError, r"must be a tensor of shape \(1,\)", lambda: initialize(object(), ONE)),  # type: ignore[arg-type]
+    (InputError, "init is the name of an initializer, a function, or the weights", lambda: initialize(object(), ONE)),  # type: ignore[arg-type]
     (InputError, "must be finite, got nan for weight 0", lambda: initialize([math.nan], ONE)),
     (InputError, r"The initializer 'bad' must be .* shape \(3,\)", lambda: initialize(bad, ONE)),
     (InputError, "take no options, got sigma", lambda: initialize([1.0], ONE, sigma=2)),

@@ -14,7 +14,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from torchbp.circuits import Circuit, PauliSum, global_z, heisenberg, local_z, maxcut, tfim
 from torchbp.circuits.observables import as_observables
-from torchbp.errors import TorchBPError
+from torchbp.errors import CircuitError, InputError
 
 
 def random_sum(rng: np.random.Generator, n_wires: int, n_terms: int = 6) -> dict[str, float]:
@@ -131,7 +131,7 @@ ERRORS: list[tuple[str, Callable[[], Any]]] = [
 @pytest.mark.parametrize(("message", "mistake"), ERRORS, ids=range(len(ERRORS)))
 def test_messages(message: str, mistake: Callable[[], Any]) -> None:
     """Each says what was given and what is needed."""
-    with pytest.raises(TorchBPError, match=message):
+    with pytest.raises((CircuitError, InputError), match=message):
         mistake()
 
 

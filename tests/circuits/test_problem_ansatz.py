@@ -139,7 +139,7 @@ def test_convolution_reaches_any_two_wire_unitary() -> None:
 
 
 ERRORS: list[tuple[str, Callable[[], Any]]] = [
-    ("A PauliSum is needed, .* got 'Z0'", lambda: hamiltonian_variational("Z0", 1, 1)),  # type: ignore[arg-type]
+    ("hamiltonian is a PauliSum, or a string or a dict .* got 3", lambda: hamiltonian_variational(3, 1, 1)),  # type: ignore[arg-type]
     ("acts on wire 3, but the circuit has wires 0 to 2", lambda: hamiltonian_variational(tfim(4), 3, 1)),
     ("multiple of the identity", lambda: hamiltonian_variational(PauliSum("I"), 2, 1)),
     ("multiple of the identity", lambda: qaoa(PauliSum({"Z0": 0.0}), 2, 1)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,37 @@ from torchbp.errors import InputError
 from torchbp.trainability import lie_algebra, precheck
 
 Capture = pytest.CaptureFixture[str]
+
+
+TASK = """
+import lightning as L, torch
+from torch.utils.data import DataLoader, TensorDataset
+
+class Task(L.LightningDataModule):
+    def train_dataloader(self):
+        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+        return DataLoader(TensorDataset(x, x[:, :1]), 4)
+
+class Witness(L.Callback):
+    def on_train_end(self, trainer, module):
+        weights = torch.cat([p.detach().flatten() for p in module.parameters()])
+        torch.save((trainer.global_step, weights), f"{trainer.global_rank} of {trainer.world_size}.pt")
+"""
+SETTINGS = """
+seed_everything: 1
+trainer:
+  max_epochs: 1
+  logger: false
+  enable_progress_bar: false
+  enable_model_summary: false
+  enable_checkpointing: false
+  accelerator: cpu
+  callbacks: [{class_path: task.Witness}]
+model:
+  class_path: torchbp.models.HybridRegressor
+  init_args: {n_features: 4, n_wires: 2, depth: 1}
+data: {class_path: task.Task}
+"""
 
 
 def json_of(capsys: Capture, *words: str) -> tuple[int, dict]:
@@ -51,7 +83,7 @@ def test_help_and_version(capsys: Capture) -> None:
         (["lie", "--ansatz", "qaoa", "--hamiltonian", "maxcut"], "Unknown Hamiltonian 'maxcut'"),
         (["lie", "--ansatz", "qcnn", "--gate", "cz"], "--gate belongs to hardware_efficient, not to qcnn"),
         (["lie", "--hamiltonian", "tfim"], "--hamiltonian belongs to hamiltonian_variational and qaoa"),
-        (["lie", "--wires", "x"], "invalid int value: 'x'"),
+        (["lie", "--wires", "x"], "argument --wires: takes a whole number of at least 1, got 'x'"),
         (["precheck", "--observable", "Z9"], "acts on wire 9"),
         (["landscape", "--encoding", "angle"], "leave --encoding out"),
         (["search", "--runner", "rey"], "Unknown runner 'rey'"),
@@ -226,25 +258,9 @@ def test_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture)
     """LightningCLI from a YAML file that names torchbp's classes."""
     pytest.importorskip("jsonargparse")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "run.yaml").write_text(
-        """
-seed_everything: 1
-trainer:
-  max_epochs: 1
-  logger: false
-  enable_progress_bar: false
-  enable_model_summary: false
-  enable_checkpointing: false
-  accelerator: cpu
-  callbacks:
-    - class_path: torchbp.callbacks.GradientSNRMonitor
-model:
-  class_path: torchbp.models.HybridRegressor
-  init_args: {n_features: 4, n_wires: 2, depth: 1}
-data:
-  class_path: lightning.pytorch.demos.boring_classes.BoringDataModule
-"""
-    )
+    settings = SETTINGS.replace("task.Witness", "torchbp.callbacks.GradientSNRMonitor")
+    data = "lightning.pytorch.demos.boring_classes.BoringDataModule"
+    (tmp_path / "run.yaml").write_text(settings.replace("task.Task", data))
     assert main(["train"]) == 2
     assert main(["train", "fit", "--config", "run.yaml", "--print_config"]) == 0
     shown = capsys.readouterr().out
@@ -265,3 +281,159 @@ def test_as_a_program() -> None:
     assert done.stdout.strip().endswith("[]")
     done = subprocess.run([sys.executable, "-m", "torchbp", "lei"], capture_output=True, text=True, check=False)
     assert (done.returncode, "Did you mean 'lie'" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["scan", "--file", "FOLDER/none/scan.npz"], "argument --file: FOLDER/none/scan.npz can't be written"),
+        (["scan", "--plot", "FOLDER/none/scan.png"], "argument --plot: FOLDER/none/scan.png can't be written"),
+        (["landscape", "--plot", "FOLDER/a.xyz"], "argument --plot: FOLDER/a.xyz is no picture: give a name that ends"),
+        (["export", "FOLDER/none/a.qpy"], "argument file: FOLDER/none/a.qpy can't be written"),
+        (["export", "FOLDER/a.circuit"], "'a.circuit' does not tell the format: give --format, one of qpy"),
+        (["report", "FOLDER", "--out", "FOLDER/none/a.html"], "argument --out: FOLDER/none/a.html can't be written"),
+        (
+            ["demo", "--logs", "FOLDER/file/logs"],
+            "argument --logs: FOLDER/file/logs can't be made, as FOLDER/file is no",
+        ),
+        (["demo", "--epochs", "-1"], "argument --epochs: takes a whole number of at least 0, got '-1'"),
+        (["scan", "--depth-per-wire", "0"], "argument --depth-per-wire: takes a whole number of at least 1, got '0'"),
+        (["scan", "--tolerance", "2"], "argument --tolerance: takes a finite number above 0 and below 1, got '2'"),
+        (["precheck", "--price", "nan"], "argument --price: takes a finite number of at least 0, got 'nan'"),
+        (["search", "--storage", "sqlite:///FOLDER/none/a.db"], "can't be opened (OperationalError): --storage takes"),
+        (["search", "--storage", "postgresql://me:secret@h/db"], "The storage 'postgresql://h/db' can't be opened"),
+    ],
+)
+def test_what_can_not_be_done_is_found_before_the_work(
+    capsys: Capture, tmp_path: Path, words: list[str], message: str
+) -> None:
+    """Exit code 2 and one line that names the option; nothing is left behind."""
+    if words[0] == "search":
+        pytest.importorskip("optuna")
+    (tmp_path / "file").touch()
+    assert main([word.replace("FOLDER", str(tmp_path)) for word in words]) == 2
+    captured = capsys.readouterr()
+    assert message.replace("FOLDER", str(tmp_path)) in captured.err
+    assert captured.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"junk", "is no checkpoint that can be read safely"),
+        (b"", "is no checkpoint that can be read safely (EOFError)"),
+        ([1, 2], "holds a list, not weights by name: give a state_dict"),
+        ({"state_dict": 3}, "holds a int, not weights by name"),
+        ({"weights": 3}, "'weights' in FILE is a int, not a tensor: give another --key"),
+        ({"a.weights": 3, "b.weights": 4}, "has 2 entries that end in 'weights': give --key, one of a.weights, b.w"),
+        ({"weights": torch.zeros(2)}, "weights"),
+    ],
+)
+def test_broken_checkpoints(capsys: Capture, tmp_path: Path, content: object, message: str) -> None:
+    """Exit code 2 and one line."""
+    file = tmp_path / "a.ckpt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    words = ["export", str(tmp_path / "c.qpy"), "--wires", "2", "--checkpoint", str(file)]
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message.replace("FILE", str(file)) in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("torchbp_events.jsonl", "[1, 2]\n", "Line 1 of FILE is no event ({'step': int, 'kind': str,"),
+        ("torchbp_events.jsonl", "null", "Line 1 of FILE is no event"),
+        ("torchbp_events.jsonl", '{"step": "<b>", "kind": "verdict", "message": "m", "data": {}}', "is no event"),
+        ("torchbp_events.jsonl", "[" * 100_000 + "\n", "Line 1 of FILE is no event"),
+        ("torchbp_events.jsonl", b"\xff\xfe", "FILE is no text"),
+        ("metrics.csv", "epoch,step,loss\n0,one,1.5\n", "FILE is no table of a CSV logger (ValueError"),
+        ("metrics.csv", "loss\n1.5\n", "FILE is no table of a CSV logger (KeyError"),
+    ],
+)
+def test_broken_logs(capsys: Capture, tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+    """Exit code 2 and one line; no page is written."""
+    file = tmp_path / name
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    assert main(["report", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message.replace("FILE", str(file)) in line
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_no_secrets_on_the_page(capsys: Capture, tmp_path: Path) -> None:
+    """Oracle: the page's text, without a token that stands in an event and one in the settings."""
+    event = {"step": 1, "kind": "verdict", "message": "m Bearer pl4nted-token", "data": {"token": "pl4nted-token"}}
+    (tmp_path / "torchbp_events.jsonl").write_text(json.dumps(event))
+    (tmp_path / "hparams.yaml").write_text("api_key: pl4nted-token\nn_wires: 4\n")
+    assert main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "torchbp_report.html").read_text()
+    assert "pl4nted" not in page
+    assert "n_wires: 4" in page
+
+
+def test_a_crash_is_no_finding(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 3 with the traceback: 1 is for findings."""
+    monkeypatch.setattr("torchbp.trainability.lie_algebra", None)
+    assert main(["lie", "--wires", "2"]) == 3
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert "this is no finding" in shown
+
+
+@pytest.mark.parametrize("words", [["--help"], ["lie", "--wires", "2"]])
+def test_a_full_disk(words: list[str]) -> None:
+    """Exit code 2 and one line, whoever finds it."""
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "torchbp", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_while_a_command_is_imported(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 130 without a traceback."""
+
+    def stop(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torchbp.cli.import_module", stop)
+    assert main(["lie"]) == 130
+    assert capsys.readouterr().err == "\ntorchbp lie: stopped.\n"
+
+
+def test_doctor_knows_which_versions_fit(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that the package's own metadata rules out is broken, with the command that mends it."""
+    from torchbp.cli import doctor
+
+    real = doctor.version
+    monkeypatch.setattr(doctor, "version", lambda name: "2.6.2" if name == "lightning" else real(name))
+    code, found = json_of(capsys, "doctor")
+    (check,) = [check for check in found["checks"] if check["name"] == "lightning"]
+    assert (code, check["state"]) == (1, "broken")
+    assert check["found"].startswith("2.6.2, and torchbp takes ")
+    assert check["mend"].startswith('pip install "lightning')
+
+
+@pytest.mark.parametrize(
+    "program", [[str(Path(sys.executable).with_name("torchbp"))], [sys.executable, "-m", "torchbp"]]
+)
+def test_train_on_two_processes(tmp_path: Path, program: list[str]) -> None:
+    """Oracle: both ranks took the two steps of half the batches, and hold the same weights at the end."""
+    pytest.importorskip("jsonargparse")
+    (tmp_path / "task.py").write_text(TASK)
+    (tmp_path / "run.yaml").write_text(SETTINGS)
+    words = ["train", "fit", "--config", "run.yaml", "--trainer.strategy", "ddp", "--trainer.devices", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*program, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    (steps, weights), (others_steps, others) = (torch.load(tmp_path / f"{rank} of 2.pt") for rank in (0, 1))
+    assert (steps, others_steps) == (2, 2)
+    assert torch.equal(weights, others)

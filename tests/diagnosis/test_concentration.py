@@ -130,9 +130,7 @@ def test_bad_arguments() -> None:
         concentration(layer, torch.zeros(1, 2), samples=1)
     with pytest.raises(InputError, match=r"needs a tensor of features of shape \(batch, 2\), got nothing"):
         concentration(layer)
-    with pytest.raises(
-        InputError, match=r"reads 2 features: x must have shape .*, got \(1, 3\)"
-    ):
+    with pytest.raises(InputError, match=r"reads 2 features: x must have shape .*, got \(1, 3\)"):
         concentration(layer, torch.zeros(1, 3))
     with pytest.raises(InputError, match="at least one input, got none"):
         concentration(layer, torch.zeros(0, 2))

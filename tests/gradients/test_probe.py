@@ -167,7 +167,7 @@ def test_report():
 def test_errors():
     """Oracle: the messages."""
     model, batch = hybrid(), batch_of()
-    with pytest.raises(InputError, match="n_microbatches is at least 2, got 1"):
+    with pytest.raises(InputError, match="n_microbatches is a whole number of at least 2, got 1"):
         probe(model, batch, mse, n_microbatches=1)
     with pytest.raises(InputError, match="two parts of at least 1 each, which a batch of 1 does not give"):
         probe(model, batch_of(1), mse)

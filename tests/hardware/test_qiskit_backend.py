@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,8 +29,9 @@ from torchbp.circuits import (
 )
 from torchbp.errors import BackendError, BudgetExceededError, InputError, UnknownNameError
 from torchbp.gradients.shot_noise import shot_noise
-from torchbp.hardware import Budget, Mitigation, QiskitBackend
+from torchbp.hardware import Budget, Ledger, Mitigation, QiskitBackend
 from torchbp.hardware.outcomes import Outcomes
+from torchbp.trainability import precheck
 
 OBSERVABLES = [PauliSum("Z0"), PauliSum({"X0 X1": 1.0, "Z2": -0.5, "I": 0.25}), PauliSum({"Y0 Z2": 1.0, "Z0 Z1": 0.7})]
 
@@ -151,6 +153,42 @@ def test_every_shot_is_counted() -> None:
     noisy = QiskitBackend(AerSimulator(noise_model=readout_noise([(0.1, 0.1)] * 2)), shots=100)
     layer.to_backend(noisy)(torch.zeros(5, 1))
     assert layer.shots_used == 5 * 2 * 100 * 8 + 2 * 10_000
+
+
+def test_the_shots_of_a_calibration_are_told(tmp_path: Path) -> None:
+    """Oracle: two circuits, by hand; before the program in `shots_before`, after it in the ledger's sums."""
+    noisy = AerSimulator(noise_model=readout_noise([(0.1, 0.1)] * 2))
+    circuit = Circuit(2).append("ry", 0, weight())
+    assert QiskitBackend(noisy, shots=64).shots_before == 20_000
+    assert QiskitBackend(noisy, shots=64, mitigation="none").shots_before == 0
+    found = precheck(QuantumLayer(circuit, "Z0", backend=QiskitBackend(noisy, shots=64)), steps=10, seconds=1e-9)
+    assert found.calibration_shots == 20_000
+    assert found.shots_per_run == 10 * found.start.shots_per_step + 20_000
+    assert "calibration     20,000 shots before the first step, once" in found.report()
+    backend = QiskitBackend(noisy, shots=64, calibration_shots=500, ledger=tmp_path / "l.jsonl", run="r")
+    layer = QuantumLayer(circuit, "Z0", backend=backend)
+    layer()
+    assert backend.shots_before == 0
+    sums = Ledger(tmp_path / "l.jsonl").summary()
+    assert sums["shots_for_calibration"] == 1000
+    assert sums["shots"] == layer.shots_used
+    assert "| readout calibration |" in Ledger(tmp_path / "l.jsonl").table(by="purpose")
+
+
+def test_a_budget_below_the_calibration(tmp_path: Path) -> None:
+    """The advice names what asks for the shots: fewer shots for the circuits would not help."""
+    noisy = AerSimulator(noise_model=readout_noise([(0.1, 0.1)] * 2))
+    budget = Budget(shots=5000)
+    backend = QiskitBackend(noisy, shots=64, budget=budget, ledger=tmp_path / "l.jsonl")
+    layer = QuantumLayer(Circuit(2).append("ry", 0, weight()), "Z0", backend=backend)
+    message = (
+        r"would take 20,000 shots, and 5,000 of .* They measure the readout errors, once, .* calibration_shots= fewer"
+    )
+    with pytest.raises(BudgetExceededError, match=message) as found:
+        layer()
+    assert "smaller batch" not in str(found.value)
+    with pytest.raises(InputError, match="calibration_shots is a whole number of at least 1, got 0"):
+        QiskitBackend("aer", calibration_shots=0)
 
 
 def test_seeds_give_the_same_run_and_calls_differ() -> None:
@@ -315,9 +353,9 @@ def test_a_budget(tmp_path) -> None:
         ({"target": "aeer"}, UnknownNameError, "Unknown target 'aeer'. Did you mean 'aer'"),
         ({"target": "fake_manilla"}, UnknownNameError, "Unknown target 'fake_manilla'. Did you mean 'fake_manila'"),
         ({"target": 3}, BackendError, 'A target is a name such as "aer".*got int'),
-        ({"shots": 0}, InputError, "shots is a whole number of at least 1, or None for exact values; got 0"),
+        ({"shots": 0}, InputError, "shots is a whole number of at least 1, got 0"),
         ({"mitigation": "znee"}, UnknownNameError, "Unknown mitigation 'znee'. Did you mean 'zne'"),
-        ({"optimization_level": 4}, InputError, "optimization_level is 0, 1, 2 or 3; got 4"),
+        ({"optimization_level": 4}, InputError, "optimization_level is at most 3, got 4"),
         ({"target": "fake_manila", "shots": None}, BackendError, "outcomes of shots, not exact values"),
     ],
 )

@@ -73,9 +73,9 @@ def test_parts_are_replaceable() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: HybridClassifier(4, 1), "at least 2 classes, got n_classes=1"),
+        (lambda: HybridClassifier(4, 1), "n_classes is a whole number of at least 2, got 1"),
         (lambda: HybridClassifier(0, 2), "n_features is a whole number of at least 1, got 0"),
-        (lambda: HybridRegressor(4, 0), "n_outputs is a whole number of at least 1, got 0"),
+        (lambda: HybridRegressor(4, 0), "n_targets is a whole number of at least 1, got 0"),
         (lambda: HybridRegressor(4, learning_rate=0.0), "learning_rate is a positive finite number, got 0.0"),
         (
             lambda: HybridRegressor(4, 2).training_step((torch.rand(3, 4), torch.rand(3)), 0),

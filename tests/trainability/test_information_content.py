@@ -56,10 +56,10 @@ def test_inputs_enter_as_a_mean() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"walks": 0}, "1 walk of 2 steps or more, got walks=0, steps=64"),
-        ({"steps": 1}, "got walks=32, steps=1"),
-        ({"step": 0.0}, "step is a positive length"),
-        ({"eta": 2}, "eta lies between 0 and 1, got step=0.01, eta=2"),
+        ({"walks": 0}, "walks is a whole number of at least 1, got 0"),
+        ({"steps": 1}, "steps is a whole number of at least 2, got 1"),
+        ({"step": 0.0}, "step is a positive finite number, got 0"),
+        ({"eta": 2}, "eta is a finite number above 0 and of at most 1, got 2"),
         ({"x": torch.zeros(0, 0)}, "at least one in x"),
     ],
 )

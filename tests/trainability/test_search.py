@@ -158,7 +158,7 @@ def test_the_random_state_is_left_alone() -> None:
     ("options", "error", "message"),
     [
         ({"candidates": {}}, InputError, "A search needs candidates"),
-        ({"budget": -1}, InputError, "budget is a whole number of training steps, 0 for trainability alone; got -1"),
+        ({"budget": -1}, InputError, "budget is a whole number of at least 0, got -1"),
         ({"budget": 3}, InputError, "A budget of 3 steps is too small for 9 candidates"),
         ({"eta": 1}, InputError, "eta is a whole number of at least 2, got 1"),
         ({"runner": "rey"}, UnknownNameError, "Did you mean 'ray'"),

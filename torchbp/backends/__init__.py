@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, or_none
 from torchbp.backends.base import Backend
 from torchbp.backends.density import DensityMatrixBackend
 from torchbp.backends.fused import FusedBackend
@@ -30,6 +32,7 @@ BACKENDS: dict[str, Callable[[], Backend]] = {
 }
 
 
+@checked()
 def resolve_backend(backend: str | Backend) -> Backend:
     """The backend with this name, or the given object if it is one.
 
@@ -49,6 +52,7 @@ def resolve_backend(backend: str | Backend) -> Backend:
     return backend
 
 
+@checked(noise=or_none(a(NoiseModel, write="NoiseModel(depolarizing_2q=0.01)")))
 def resolve_with_noise(backend: str | Backend, noise: NoiseModel | None) -> tuple[Backend, Backend, NoiseModel | None]:
     """The backend without noise, the one that runs, and the noise.
 

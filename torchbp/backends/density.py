@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a
 from torchbp.backends.base import COMPLEX, check_capacity
 from torchbp.backends.channels import WIDEST, Channel
 from torchbp.backends.noise import NoiseModel
@@ -40,6 +42,7 @@ class DensityMatrixBackend(NoisyBackend):
 
     name = "density"
 
+    @checked(noise=a(NoiseModel, write="NoiseModel(depolarizing_2q=0.01)"))
     def __init__(self, noise: NoiseModel | None = None) -> None:
         super().__init__(NoiseModel() if noise is None else noise, _transfer, 4)
 

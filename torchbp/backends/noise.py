@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything
 from torchbp.backends.channels import (
     Channel,
     GateNoise,
@@ -30,6 +32,14 @@ from torchbp.errors import CircuitError, InputError
 Key = tuple[str | None, tuple[int, ...] | int | None]
 
 
+@checked(
+    depolarizing_1q=anything,
+    depolarizing_2q=anything,
+    amplitude_damping=anything,
+    phase_damping=anything,
+    readout=anything,
+    gates=anything,
+)
 @dataclass(frozen=True)
 class NoiseModel:
     """Markovian noise after every gate, and readout errors. A wire that no gate acts on has no noise meanwhile.

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, whole_number
+from torchbp.arguments.kinds import a
 from torchbp.backends.base import COMPLEX, check_capacity
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.noisy import NoisyBackend
@@ -47,6 +48,7 @@ class TrajectoryBackend(NoisyBackend):
 
     name = "trajectories"
 
+    @checked(noise=a(NoiseModel, write="NoiseModel(depolarizing_2q=0.01)"))
     def __init__(self, noise: NoiseModel, n_trajectories: int = 100, generator: torch.Generator | None = None) -> None:
         whole_number("n_trajectories", n_trajectories, 1)
         super().__init__(noise, amplitudes, 2)

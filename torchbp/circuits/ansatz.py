@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import whole
+from torchbp.circuits import given
 from torchbp.circuits.circuit import Circuit
 from torchbp.circuits.layouts import bricks, line, pairs, rotation_names
 from torchbp.circuits.parameters import weight
@@ -17,6 +19,7 @@ from torchbp.errors import UnknownNameError
 ENTANGLING_GATES = ("cnot", "cz")
 
 
+@checked()
 def hardware_efficient(
     n_wires: int,
     depth: int,
@@ -46,7 +49,7 @@ def hardware_efficient(
     bonds = pairs(circuit.n_wires, entangler)
     if gate not in ENTANGLING_GATES:
         raise UnknownNameError("entangling gate", gate, ENTANGLING_GATES)
-    for _ in range(whole_number("depth", depth, 1)):
+    for _ in range(depth):
         circuit.start_layer()
         for name in names:
             _rotate_all(circuit, name)
@@ -55,6 +58,7 @@ def hardware_efficient(
     return circuit
 
 
+@checked()
 def strongly_entangling(n_wires: int, depth: int) -> Circuit:
     """Layers of Rot(a, b, c) and CNOT(i, i + r mod n) from every wire i (Schuld 2020, 1804.00633).
 
@@ -66,7 +70,7 @@ def strongly_entangling(n_wires: int, depth: int) -> Circuit:
     """
     circuit = Circuit(n_wires)
     n = circuit.n_wires
-    for layer in range(whole_number("depth", depth, 1)):
+    for layer in range(depth):
         circuit.start_layer()
         for wire in range(n):
             circuit.append("rot", wire, weight(), weight(), weight())
@@ -77,6 +81,7 @@ def strongly_entangling(n_wires: int, depth: int) -> Circuit:
     return circuit
 
 
+@checked()
 def real_amplitudes(n_wires: int, depth: int) -> Circuit:
     """RY on every wire; then in each layer CNOT(i, i+1) for i = n-2 to 0, and RY on every wire.
 
@@ -87,7 +92,7 @@ def real_amplitudes(n_wires: int, depth: int) -> Circuit:
         InputError: `n_wires` or `depth` is not a whole number of at least 1.
     """
     circuit = Circuit(n_wires)
-    for layer in range(whole_number("depth", depth, 1)):
+    for layer in range(depth):
         circuit.start_layer()
         if layer == 0:
             _rotate_all(circuit, "ry")
@@ -97,6 +102,7 @@ def real_amplitudes(n_wires: int, depth: int) -> Circuit:
     return circuit
 
 
+@checked(n_wires=whole(2))
 def alternating_layered(n_wires: int, depth: int) -> Circuit:
     """RY on every wire; then layers of CZ and two RY on pairs (0, 1), (2, 3), ..., and (1, 2), (3, 4), ...
 
@@ -107,8 +113,8 @@ def alternating_layered(n_wires: int, depth: int) -> Circuit:
     Raises:
         InputError: fewer than 2 wires, or `depth` is not a whole number of at least 1.
     """
-    circuit = Circuit(whole_number("n_wires", n_wires, 2))
-    for layer in range(whole_number("depth", depth, 1)):
+    circuit = Circuit(n_wires)
+    for layer in range(depth):
         circuit.start_layer()
         if layer == 0:
             _rotate_all(circuit, "ry")
@@ -117,6 +123,7 @@ def alternating_layered(n_wires: int, depth: int) -> Circuit:
     return circuit
 
 
+@checked(circuit=given.circuit)
 def mirrored(circuit: Circuit) -> Circuit:
     """The circuit, then its inverse with weights of its own: where both halves' weights agree, the identity.
 

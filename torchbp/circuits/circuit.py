@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import at_most
 from torchbp.circuits.operations import Gate, Matrix, gate
 from torchbp.circuits.parameters import Parameter, as_parameter
 from torchbp.errors import CircuitError
@@ -92,6 +94,7 @@ class Circuit:
         Circuit(2 wires, 3 operations, 1 feature, 1 weight in 1 layer)
     """
 
+    @checked(n_wires=at_most(10_000))
     def __init__(self, n_wires: int) -> None:
         if isinstance(n_wires, bool) or not isinstance(n_wires, int | np.integer) or n_wires < 1:
             raise CircuitError(f"A circuit needs a whole number of wires, at least 1; got n_wires={n_wires!r}.")

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked
 from torchbp.circuits.circuit import Circuit
 from torchbp.circuits.layouts import all_pairs, rotation_names
 from torchbp.circuits.parameters import feature
 from torchbp.errors import CircuitError
 
 
+@checked()
 def angle_encoding(
     n_wires: int, rotation: str | Sequence[str] = "ry", n_features: int | None = None, scale: float = 1.0
 ) -> Circuit:
@@ -40,7 +41,7 @@ def angle_encoding(
     """
     circuit, names = Circuit(n_wires), rotation_names(rotation)
     room = circuit.n_wires * len(names)
-    count = room if n_features is None else whole_number("n_features", n_features, 1)
+    count = room if n_features is None else n_features
     if count > room:
         raise CircuitError(
             f"{circuit.n_wires} wires with {len(names)} rotation(s) each hold at most {room} features, got "
@@ -51,6 +52,7 @@ def angle_encoding(
     return circuit
 
 
+@checked()
 def amplitude_encoding(n_wires: int, n_features: int | None = None) -> Circuit:
     """The features as amplitudes: |psi> = sum_i x[:, i] |i> / ||x||, zero for the amplitudes that remain.
 
@@ -67,6 +69,7 @@ def amplitude_encoding(n_wires: int, n_features: int | None = None) -> Circuit:
     return Circuit(n_wires).encode_amplitudes(n_features)
 
 
+@checked()
 def iqp_encoding(n_wires: int, depth: int = 1) -> Circuit:
     """Features and their products as phases (Havlíček 2019, 1804.11326).
 
@@ -78,7 +81,7 @@ def iqp_encoding(n_wires: int, depth: int = 1) -> Circuit:
         InputError: `n_wires` or `depth` is not a whole number of at least 1.
     """
     circuit = Circuit(n_wires)
-    for _ in range(whole_number("depth", depth, 1)):
+    for _ in range(depth):
         for wire in range(circuit.n_wires):
             circuit.append("h", wire)
         for wire in range(circuit.n_wires):

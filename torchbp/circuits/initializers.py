@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.arguments import not_negative
+from torchbp.arguments import checked, not_negative
+from torchbp.arguments.boundary import misfit
+from torchbp.circuits import given
 from torchbp.circuits.circuit import Circuit, Operation
 from torchbp.errors import CircuitError, InputError, UnknownNameError
 
@@ -137,6 +139,7 @@ INITIALIZERS: dict[str, Initializer] = {
 }
 
 
+@checked(circuit=given.circuit)
 def initialize(
     init: str | Initializer | Tensor | Iterable[float],
     circuit: Circuit,
@@ -159,13 +162,13 @@ def initialize(
         InputError: the weights are not (P,) finite real numbers, or options go with given weights.
         CircuitError: the circuit does not have the structure that the initializer needs.
     """
-    if isinstance(init, str):
-        if init not in INITIALIZERS:
-            raise UnknownNameError("initializer", init, INITIALIZERS)
-        return _checked(INITIALIZERS[init](circuit, generator, **options), circuit, f"The initializer {init!r}")
-    if callable(init):
-        name = getattr(init, "__name__", type(init).__name__)
-        return _checked(init(circuit, generator, **options), circuit, f"The initializer {name!r}")
+    if isinstance(init, str) and init not in INITIALIZERS:
+        raise UnknownNameError("initializer", init, INITIALIZERS)
+    rule = INITIALIZERS[init] if isinstance(init, str) else init
+    if callable(rule):
+        name = init if isinstance(init, str) else getattr(init, "__name__", type(init).__name__)
+        misfit(rule, f"The initializer {name!r}", circuit, generator, **options)
+        return _checked(rule(circuit, generator, **options), circuit, f"The initializer {name!r}")
     if options:
         raise InputError(f"Weights given as numbers take no options, got {', '.join(options)}.")
     return _checked(init, circuit, "The initial weights")

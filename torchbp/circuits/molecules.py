@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from torchbp.arguments import checked
 from torchbp.circuits.observables import PauliSum
 
 
+@checked()
 def h2() -> PauliSum:
     """Electronic Hamiltonian of the hydrogen molecule at 0.7414 Å, on 4 wires, in hartree.
 

@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, whole_number
+from torchbp.arguments.kinds import anything, each, real, whole
 from torchbp.circuits.operations import PAULIS, Matrix, kron
-from torchbp.errors import CircuitError
+from torchbp.errors import CircuitError, InputError
 
 # One Pauli string: (wire, "X" | "Y" | "Z") pairs in the order of the wires; () is the identity.
 PauliString = tuple[tuple[int, str], ...]
@@ -33,6 +35,7 @@ class PauliSum:
         PauliSum({'Z0 Z1': -1.0, 'X0': -0.5, 'X1': -0.5})
     """
 
+    @checked(terms=anything)
     def __init__(self, terms: Mapping[str, float] | str) -> None:
         pairs = {terms: 1.0} if isinstance(terms, str) else terms
         if not isinstance(pairs, Mapping) or not pairs:
@@ -118,22 +121,26 @@ def as_observables(observables: PauliSum | str | Iterable[PauliSum | str], n_wir
     return tuple(sums)
 
 
+@checked()
 def local_z(n_wires: int) -> list[PauliSum]:
     """Z on each wire: n observables."""
     return [PauliSum(f"Z{w}") for w in range(whole_number("n_wires", n_wires, 1))]
 
 
+@checked()
 def global_z(n_wires: int) -> PauliSum:
     """Z on all wires at once, Z0 Z1 ... Z(n-1): the textbook cause of a plateau (Cerezo 2021, 2001.00550)."""
     return PauliSum(" ".join(f"Z{w}" for w in range(whole_number("n_wires", n_wires, 1))))
 
 
+@checked(n_wires=whole(2))
 def tfim(n_wires: int, coupling: float = 1.0, field: float = 1.0, periodic: bool = False) -> PauliSum:
     """Transverse-field Ising model, H = -coupling * sum Z_i Z_(i+1) - field * sum X_i."""
     bonds = {f"Z{a} Z{b}": -coupling for a, b in _chain(n_wires, periodic)}
     return PauliSum(bonds | {f"X{w}": -field for w in range(n_wires)})
 
 
+@checked(n_wires=whole(2))
 def heisenberg(
     n_wires: int, couplings: Sequence[float] = (1.0, 1.0, 1.0), field: float = 0.0, periodic: bool = False
 ) -> PauliSum:
@@ -144,6 +151,20 @@ def heisenberg(
     return PauliSum(bonds | ({f"Z{w}": field for w in range(n_wires)} if field else {}))
 
 
+def _edge(name: str, value: Any) -> Any:
+    """A check of arguments: (i, j) or (i, j, weight)."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) not in (2, 3):
+        raise InputError(
+            f"{name} is a pair of nodes (i, j), or (i, j, weight), as in [(0, 1), (1, 2, 0.5)]; got {value!r}."
+        )
+    a, b = (_node(f"the nodes of {name}", node) for node in value[:2])
+    return a, b, *(_weight(f"the weight of {name}", weight) for weight in value[2:])
+
+
+_node, _weight = whole(0), real()
+
+
+@checked(edges=each(_edge))
 def maxcut(edges: Iterable[tuple[int, int] | tuple[int, int, float]]) -> PauliSum:
     """Minus the cut's weight, H = sum w_ij (Z_i Z_j - 1) / 2 (Farhi 2014, 1411.4028): its minimum is -maxcut."""
     terms: dict[str, float] = {"I": 0.0}

@@ -22,6 +22,8 @@ from functools import reduce
 
 import numpy as np
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything
 from torchbp.errors import CircuitError, UnknownNameError
 
 Matrix = np.ndarray
@@ -294,6 +296,7 @@ GATES: dict[str, Gate] = {gate.name: gate for gate in _ALL_GATES}
 _BY_ANY_NAME = {name: gate for gate in _ALL_GATES for name in (gate.name, *gate.aliases)}
 
 
+@checked(name=anything)
 def gate(name: str) -> Gate:
     """The row of the gate table called `name`, which may be an alias ("cx", "hadamard", ...).
 

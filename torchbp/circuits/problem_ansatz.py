@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, whole_number
+from torchbp.arguments.kinds import whole
+from torchbp.circuits import given
 from torchbp.circuits.circuit import Circuit
 from torchbp.circuits.layouts import bricks
 from torchbp.circuits.observables import PauliString, PauliSum
@@ -16,6 +18,7 @@ _ROTATION_OF = {letters: f"r{letters.lower()}" for letters in ("X", "Y", "Z", "X
 _TO_Z = {"X": ("h", "h"), "Y": ("sx", "sxdg")}
 
 
+@checked(hamiltonian=given.observable)
 def hamiltonian_variational(hamiltonian: PauliSum, n_wires: int, depth: int) -> Circuit:
     """Layers prod_g exp(-i w_g H_g) with H = sum_g H_g, a weight for each group (Wecker 2015, 1507.08969).
 
@@ -40,6 +43,7 @@ def hamiltonian_variational(hamiltonian: PauliSum, n_wires: int, depth: int) -> 
     return _evolve(Circuit(n_wires), commuting_groups(hamiltonian), depth)
 
 
+@checked(cost=given.observable)
 def qaoa(cost: PauliSum, n_wires: int, depth: int) -> Circuit:
     """H on every wire, then layers exp(-i beta sum_j X_j) exp(-i gamma C) (Farhi 2014, 1411.4028).
 
@@ -65,6 +69,7 @@ def qaoa(cost: PauliSum, n_wires: int, depth: int) -> Circuit:
     return _evolve(circuit, [*commuting_groups(cost), *commuting_groups(mixer)], depth)
 
 
+@checked(n_wires=whole(2))
 def number_preserving(n_wires: int, n_particles: int, depth: int) -> Circuit:
     """X on `n_particles` wires, then bricks of Givens rotations, which keep the number of ones.
 
@@ -81,17 +86,18 @@ def number_preserving(n_wires: int, n_particles: int, depth: int) -> Circuit:
     Raises:
         InputError: an argument out of range.
     """
-    circuit = Circuit(whole_number("n_wires", n_wires, 2))
+    circuit = Circuit(n_wires)
     count = whole_number("n_particles", n_particles, 1, n_wires - 1)
     for i in range(count):
         circuit.append("x", i * n_wires // count)
-    for _ in range(whole_number("depth", depth, 1)):
+    for _ in range(depth):
         circuit.start_layer()
         for bond in bricks(range(n_wires)):
             circuit.append("singleexcitation", bond, weight())
     return circuit
 
 
+@checked(n_wires=whole(2))
 def qcnn(n_wires: int) -> Circuit:
     """Quantum convolutional network: convolve and pool until only wire 0 is left (Cong 2019, 1810.03787).
 
@@ -104,7 +110,7 @@ def qcnn(n_wires: int) -> Circuit:
     Raises:
         InputError: fewer than 2 wires.
     """
-    circuit = Circuit(whole_number("n_wires", n_wires, 2))
+    circuit = Circuit(n_wires)
     active = list(range(n_wires))
     while len(active) > 1:
         circuit.start_layer()
@@ -138,16 +144,14 @@ def _commute(one: PauliString, other: PauliString) -> bool:
     return sum(letters.get(wire, letter) != letter for wire, letter in one) % 2 == 0
 
 
-def _check_hamiltonian(hamiltonian: object, n_wires: int) -> None:
-    if not isinstance(hamiltonian, PauliSum):
-        raise CircuitError(f'A PauliSum is needed, such as PauliSum({{"Z0 Z1": -1.0}}); got {hamiltonian!r}.')
+def _check_hamiltonian(hamiltonian: PauliSum, n_wires: int) -> None:
     hamiltonian.check_fits(n_wires)
     if not commuting_groups(hamiltonian):
         raise CircuitError(f"{hamiltonian} is a multiple of the identity: its evolution is only a global phase.")
 
 
 def _evolve(circuit: Circuit, groups: list[Group], depth: int) -> Circuit:
-    for _ in range(whole_number("depth", depth, 1)):
+    for _ in range(depth):
         circuit.start_layer()
         for group in groups:
             time = weight()

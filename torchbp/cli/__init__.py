@@ -1,14 +1,17 @@
 """The command line `torchbp`: one file a command, each loaded when it is called.
 
 Exit codes: 0 fine, 1 a finding that each command's help names (such as a plateau), 2 an error in what was asked for,
-130 stopped by Ctrl-C, with what was found until then on the screen.
+3 an error that nobody foresaw, with its traceback, 130 stopped by Ctrl-C, with what was found until then on the screen.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import os
+import re
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -32,35 +35,72 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` without the program's name. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0 if words else 2
-    if words[0] in ("-V", "--version"):
+    name = words[0] if words else "--help"
+    who = f"torchbp {name}" if name in COMMANDS else "torchbp"
+    try:
+        try:
+            code = _command(name, words[1:]) if words else _overview() or 2
+        except SystemExit as end:  # argparse: help or an error, said already
+            code = end.code if isinstance(end.code, int) else 2 * int(end.code is not None)
+        sys.stdout.flush()  # what can't be written is told here, not by the interpreter as it ends
+        return code
+    except KeyboardInterrupt:
+        print(f"\n{who}: stopped.", file=sys.stderr)
+        return 130
+    except TorchBPError as error:
+        print(f"{who}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        _forget_output()
+        return 0
+    except OSError as error:
+        if name == "train":  # anybody's code: where it failed is worth more than a line
+            return _crashed(who)
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        print(f"{who}: {what}. Give another place to write to, or read from.", file=sys.stderr)
+        _forget_output()
+        return 2
+    except Exception:
+        return _crashed(who)
+
+
+def _command(name: str, words: Sequence[str]) -> int:
+    if name in ("-h", "--help", "help"):
+        return _overview()
+    if name in ("-V", "--version"):
         print(f"torchbp {__version__}")
         return 0
-    name = words[0]
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        print(f"torchbp: there is no command {name!r}.{hint} Commands: {', '.join(COMMANDS)}.", file=sys.stderr)
-        return 2
+        raise TorchBPError(f"there is no command {name!r}.{hint} Commands: {', '.join(COMMANDS)}.")
     module = import_module(f"torchbp.cli.{name}")
+    if hasattr(module, "run_words"):  # a command with a parser of its own
+        return int(module.run_words(list(words)))
     parser = Parser(name, module)
     try:
-        if hasattr(module, "run_words"):  # a command with a parser of its own
-            return int(module.run_words(words[1:]))
-        return int(module.run(parser.parse(words[1:])))
-    except KeyboardInterrupt:
-        print(f"\ntorchbp {name}: stopped.", file=sys.stderr)
-        return 130
+        return int(module.run(parser.parse(words)))
     except TorchBPError as error:
-        print(f"torchbp {name}: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as end:  # argparse: help or an error, said already
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BrokenPipeError:  # whoever reads our output has seen enough
-        sys.stderr.close()
-        return 0
+        raise TorchBPError(parser.as_options(str(error))) from error
+
+
+def _overview() -> int:
+    print(overview())
+    return 0
+
+
+def _crashed(who: str) -> int:
+    traceback.print_exc()
+    print(f"{who}: stopped by an error that nobody foresaw (above); this is no finding.", file=sys.stderr)
+    return 3
+
+
+def _forget_output() -> None:
+    """What is left in stdout's buffer would fail again, with an exit code of the interpreter's own."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # stdout is no file: captured, or closed
+        return
 
 
 def overview() -> str:
@@ -77,7 +117,7 @@ def overview() -> str:
             *lines,
             "",
             "torchbp COMMAND --help shows a command's options and an example.",
-            "Exit codes: 0 fine, 1 a finding, 2 an error in what was asked for, 130 stopped by Ctrl-C.",
+            "Exit codes: 0 fine, 1 a finding, 2 an error in what was asked for, 3 a crash, 130 stopped by Ctrl-C.",
         ]
     )
 
@@ -96,6 +136,11 @@ class Parser(argparse.ArgumentParser):
         configure = getattr(module, "configure", None)
         if configure is not None:
             configure(self)
+
+    def as_options(self, text: str) -> str:
+        """A message about Python's arguments (shots=, ...) as one about the options of the same names."""
+        options = {action.dest: action.option_strings[-1] for action in self._actions if action.option_strings}
+        return re.sub(r"\b([a-z_]+)=(?=[\s,;:.)])", lambda found: options.get(found[1], found[0]), text)
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """The arguments, or exit 2 with a suggestion."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torchbp.circuits as circuits
 from torchbp.circuits import Circuit, PauliSum
+from torchbp.cli.options import whole
 from torchbp.errors import InputError, UnknownNameError
 
 Maker = Callable[[int, int], Circuit]
@@ -46,10 +47,12 @@ def add_circuit_options(parser: argparse.ArgumentParser, sizes: bool = False) ->
     group = parser.add_argument_group("circuit")
     group.add_argument("--ansatz", default="hardware_efficient", metavar="NAME", help=f"one of {', '.join(ANSATZE)}")
     if sizes:
-        group.add_argument("--wires", type=int, metavar="N", nargs="+", default=[2, 4, 6, 8], help="numbers of wires")
+        group.add_argument(
+            "--wires", type=whole(1), metavar="N", nargs="+", default=[2, 4, 6, 8], help="numbers of wires"
+        )
     else:
-        group.add_argument("--wires", type=int, metavar="N", default=4, help="number of wires (default 4)")
-    group.add_argument("--depth", type=int, default=2, metavar="L", help="number of layers (default 2)")
+        group.add_argument("--wires", type=whole(1), metavar="N", default=4, help="number of wires (default 4)")
+    group.add_argument("--depth", type=whole(1), default=2, metavar="L", help="number of layers (default 2)")
     group.add_argument("--rotations", metavar="RX,RY", help="of hardware_efficient, such as rx,ry")
     group.add_argument("--entangler", metavar="NAME", help="of hardware_efficient: ring, line or all")
     group.add_argument("--gate", metavar="NAME", help="of hardware_efficient: cnot or cz")

@@ -8,7 +8,8 @@ import time
 import warnings
 from pathlib import Path
 
-from torchbp.cli.output import add_json_option, show
+from torchbp.cli.options import new_folder, whole
+from torchbp.cli.output import Progress, add_json_option, show
 from torchbp.errors import MissingDependencyError
 
 DESCRIPTION = """\
@@ -18,9 +19,9 @@ EXAMPLE = "torchbp demo --epochs 10 --logs runs && torchbp report runs/demo/vers
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--epochs", type=int, default=25)
-    parser.add_argument("--logs", type=Path, default=Path("runs"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=whole(0), default=25)
+    parser.add_argument("--logs", type=new_folder, default=Path("runs"))
+    parser.add_argument("--seed", type=whole(0), default=0)
     add_json_option(parser)
 
 
@@ -39,6 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
     from torchbp.callbacks import GradientSNRMonitor, PlateauDetector
     from torchbp.models import HybridClassifier
 
+    progress = Progress("demo")
+
+    class Epochs(L.Callback):
+        """Lightning's own progress bar is on stdout, which is for results."""
+
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            progress(f"epoch {trainer.current_epoch + 1} of {arguments.epochs}")
+
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     L.seed_everything(arguments.seed, verbose=False)
     pixels, classes = load_digits(return_X_y=True)
@@ -50,15 +59,15 @@ def run(arguments: argparse.Namespace) -> int:
     logger = TensorBoardLogger(arguments.logs, name="demo")
     trainer = L.Trainer(
         max_epochs=arguments.epochs,
-        callbacks=[monitor, PlateauDetector(monitor)],
+        callbacks=[monitor, PlateauDetector(monitor), Epochs()],
         logger=logger,
         log_every_n_steps=10,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=not arguments.json,
+        enable_progress_bar=False,
     )
     began = time.perf_counter()
-    with warnings.catch_warnings():
+    with progress, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
         warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")
         trainer.fit(model, DataLoader(train, 32, shuffle=True), DataLoader(val, 512))

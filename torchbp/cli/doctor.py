@@ -6,8 +6,9 @@ import argparse
 import platform
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
+from typing import Any
 
 from torchbp import __version__
 from torchbp.cli.output import add_json_option, show
@@ -22,7 +23,7 @@ EXAMPLE = "torchbp doctor"
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at; `state` is "ok", "missing" (optional) or "broken" (needed)."""
+    """One thing looked at; `state` is "ok", "missing" (optional) or "broken" (needed): not there, or unfit."""
 
     name: str
     state: str
@@ -74,10 +75,27 @@ def report(checks: list[Check]) -> str:
 def _package(module: str, package: str, missing: str, mend: str, purpose: str = "") -> Check:
     what = f" ({purpose})" if purpose else ""
     try:
-        there = find_spec(module) is not None
-        return Check(package, "ok", version(package) + what) if there else Check(package, missing, "-" + what, mend)
+        if find_spec(module) is None:
+            return Check(package, missing, "-" + what, mend)
+        found, bounds = version(package), _bounds(package)
+        if bounds and not bounds.contains(found, prereleases=True):
+            return Check(
+                package, missing, f"{found}, and torchbp takes {bounds}{what}", f'pip install "{package}{bounds}"'
+            )
+        return Check(package, "ok", found + what)
     except (PackageNotFoundError, ImportError, ValueError) as error:
         return Check(package, missing, f"{type(error).__name__}: {error}{what}", mend)
+
+
+def _bounds(package: str) -> Any:
+    """The versions of a package that torchbp takes, as its own metadata has them; None where they say nothing."""
+    from packaging.requirements import Requirement
+
+    for line in requires("torchbp") or []:
+        requirement = Requirement(line)
+        if requirement.name.lower() == package and requirement.specifier:
+            return requirement.specifier
+    return None
 
 
 def _bridge() -> Check:

@@ -6,6 +6,7 @@ import argparse
 import math
 
 from torchbp.cli.circuits import add_circuit_options, circuit_of, observable_of
+from torchbp.cli.options import picture, real, whole
 from torchbp.cli.output import Progress, add_json_option, save, show
 from torchbp.errors import InputError
 
@@ -19,10 +20,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_circuit_options(parser)
     parser.add_argument("--init", default="uniform", metavar="NAME", help="the point to look around (default uniform)")
     parser.add_argument("--dimensions", type=int, choices=(1, 2), default=2)
-    parser.add_argument("--points", type=int, default=41, help="on each axis (default 41)")
-    parser.add_argument("--span", type=float, default=math.pi, help="radians to both sides (default pi)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--plot", metavar="FILE.png", help="draw it")
+    parser.add_argument("--points", type=whole(3), default=41, help="on each axis (default 41)")
+    parser.add_argument("--span", type=real(above=0), default=math.pi, help="radians to both sides (default pi)")
+    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument("--plot", type=picture, metavar="FILE.png", help="draw it")
     add_json_option(parser)
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from torchbp.cli.circuits import add_circuit_options, circuit_of, observable_of
+from torchbp.cli.options import whole
 from torchbp.cli.output import Progress, add_json_option, show
 
 DESCRIPTION = """\
@@ -19,7 +20,7 @@ EXAMPLE = "torchbp lie --ansatz hamiltonian_variational --hamiltonian tfim --wir
 def configure(parser: argparse.ArgumentParser) -> None:
     add_circuit_options(parser, sizes=True)
     parser.set_defaults(wires=[4])
-    parser.add_argument("--max-dimension", type=int, default=2**18, help="where to stop (default 262144)")
+    parser.add_argument("--max-dimension", type=whole(1), default=2**18, help="where to stop (default 262144)")
     add_json_option(parser)
 
 

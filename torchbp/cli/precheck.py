@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from torchbp.cli.circuits import add_circuit_options, circuit_of, observable_of
+from torchbp.cli.options import real, whole
 from torchbp.cli.output import Progress, add_json_option, show
 
 DESCRIPTION = """\
@@ -18,11 +19,15 @@ EXAMPLE = "torchbp precheck --ansatz hardware_efficient --wires 8 --depth 6 --ob
 def configure(parser: argparse.ArgumentParser) -> None:
     add_circuit_options(parser)
     parser.add_argument("--init", default="uniform", metavar="NAME", help="where weights start (default uniform)")
-    parser.add_argument("--steps", type=int, default=1000, help="optimizer steps of a run (default 1000)")
-    parser.add_argument("--budget", type=float, default=1e8, metavar="SHOTS", help="of a whole run (default 1e8)")
-    parser.add_argument("--price", type=float, metavar="P", help="of a shot, in any currency")
-    parser.add_argument("--seconds", type=float, default=60.0, help="to try depths and remedies in (default 60)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=whole(1), default=1000, help="optimizer steps of a run (default 1000)")
+    parser.add_argument(
+        "--budget", type=real(above=0), default=1e8, metavar="SHOTS", help="of a whole run (default 1e8)"
+    )
+    parser.add_argument("--price", type=real(), metavar="P", help="of a shot, in any currency")
+    parser.add_argument(
+        "--seconds", type=real(above=0), default=60.0, help="to try depths and remedies in (default 60)"
+    )
+    parser.add_argument("--seed", type=whole(0), default=0)
     add_json_option(parser)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from torchbp import __version__
+from torchbp.cli.options import new_file
 from torchbp.cli.output import add_json_option, show
 from torchbp.cli.run_files import Curve, RunFiles
 
@@ -37,7 +38,7 @@ _PACKAGES = ("torch", "lightning", "torchquantum", "qiskit", "numpy")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", type=Path, help="the run's folder")
-    parser.add_argument("--out", type=Path, metavar="FILE.html", help="default: RUN/torchbp_report.html")
+    parser.add_argument("--out", type=new_file, metavar="FILE.html", help="default: RUN/torchbp_report.html")
     add_json_option(parser)
 
 
@@ -103,7 +104,7 @@ def _verdict(run: RunFiles) -> str:
     good = event["data"].get("verdict") in ("healthy", "converged")
     return (
         f"<p class='verdict{'' if good else ' bad'}'>{html.escape(event['message'])}"
-        f" <span class=step>(step {event['step']}, the last verdict)</span></p>"
+        f" <span class=step>(step {event['step']:d}, the last verdict)</span></p>"
     )
 
 
@@ -145,7 +146,7 @@ def _events(events: list[dict[str, Any]]) -> str:
     if not events:
         return "<p class=none>Nothing was announced.</p>"
     rows = "".join(
-        f"<tr><td class=number>{event['step']}</td><td>{html.escape(event['kind'])}</td>"
+        f"<tr><td class=number>{event['step']:d}</td><td>{html.escape(event['kind'])}</td>"
         f"<td title='{html.escape(json.dumps(event['data']))}'>{html.escape(event['message'])}</td></tr>"
         for event in events
     )

@@ -13,10 +13,12 @@ from torchbp.callbacks.records.announcement import FILE_NAME
 from torchbp.callbacks.records.measurement import Measurement
 from torchbp.errors import InputError
 from torchbp.gradients.stats import LayerSummary
+from torchbp.hardware.jobs.redaction import redact, redact_all
 
 Curve = list[tuple[int, float]]
 
 _SETTINGS = ("config.yaml", "hparams.yaml")
+_EVENT = {"step": int, "kind": str, "message": str, "data": dict}
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class RunFiles:
     Attributes:
         folder: where it was read from.
         curves: (step, value) of every scalar, by its tag.
-        events: what was announced, in order.
-        settings: texts of the run's settings files, by name.
+        events: what was announced, in order, without secrets.
+        settings: texts of the run's settings files, by name, without secrets.
     """
 
     folder: Path
@@ -40,23 +42,17 @@ class RunFiles:
         """All of a folder.
 
         Raises:
-            InputError: there is no such folder, or no log in it.
+            InputError: there is no such folder, no log in it, or one that can't be read.
         """
         if not folder.is_dir():
             raise InputError(f"There is no folder {folder}: give the folder of one run, such as runs/demo/version_0.")
         curves = _from_tensorboard(folder) | _from_csv(folder)
-        path = folder / FILE_NAME
-        events = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            try:
-                events.append(json.loads(line))
-            except ValueError:  # the last line of a run that was killed
-                continue
+        events = _events(folder / FILE_NAME)
         if not curves and not events:
             below = sorted({str(p.parent) for p in folder.glob("**/events.out.tfevents*")})
             hint = f" There are runs in {', '.join(below[:3])}." if below else ""
             raise InputError(f"{folder} holds neither TensorBoard files, nor metrics.csv, nor {FILE_NAME}.{hint}")
-        settings = {name: (folder / name).read_text() for name in _SETTINGS if (folder / name).is_file()}
+        settings = {name: redact(_text(folder / name)) for name in _SETTINGS if (folder / name).is_file()}
         return cls(folder, curves, events, settings)
 
     def measurements(self) -> list[Measurement]:
@@ -88,6 +84,32 @@ def _summary(layer: str, source: str, snr: float) -> LayerSummary:
     return LayerSummary(layer, kind, source, 0, 2, snr, nan, nan, nan, nan, nan)  # type: ignore[arg-type]
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise InputError(f"{path} is no text ({error}): move it away, or restore it from a copy.") from None
+
+
+def _events(path: Path) -> list[dict[str, Any]]:
+    """What stands in a file of events; the last line of a run that was killed is none, if it was cut off."""
+    if not path.is_file():
+        return []
+    text, events = _text(path), []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            if number == text.count("\n") + 1:
+                break
+            event = None
+        if not isinstance(event, dict) or not all(isinstance(event.get(key), kind) for key, kind in _EVENT.items()):
+            wanted = ", ".join(f"{key!r}: {kind.__name__}" for key, kind in _EVENT.items())
+            raise InputError(f"Line {number} of {path} is no event ({{{wanted}}}): mend it, or take it out.")
+        events.append(redact_all(event))
+    return events
+
+
 def _from_tensorboard(folder: Path) -> dict[str, Curve]:
     if not list(folder.glob("events.out.tfevents*")):
         return {}
@@ -103,8 +125,14 @@ def _from_csv(folder: Path) -> dict[str, Curve]:
     curves: dict[str, Curve] = {}
     if path.is_file():
         with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                for tag, text in row.items():
-                    if text and tag not in ("step", "epoch"):
-                        curves.setdefault(tag, []).append((int(float(row["step"])), float(text)))
+            try:
+                for row in csv.DictReader(file):
+                    for tag, text in row.items():
+                        if text and tag not in ("step", "epoch"):
+                            curves.setdefault(tag, []).append((int(float(row["step"])), float(text)))
+            except (ValueError, TypeError, LookupError, OverflowError, csv.Error) as error:
+                raise InputError(
+                    f"{path} is no table of a CSV logger ({type(error).__name__}: {error}): restore it from a copy, or "
+                    "move it away."
+                ) from None
     return curves

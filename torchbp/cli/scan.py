@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from torchbp.cli.circuits import add_circuit_options, circuit_of, observable_of
+from torchbp.cli.options import new_file, picture, real, whole
 from torchbp.cli.output import Progress, add_json_option, save, show
 
 DESCRIPTION = """\
@@ -17,14 +18,18 @@ EXAMPLE = "torchbp scan --ansatz alternating_layered --wires 2 4 6 8 --observabl
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_circuit_options(parser, sizes=True)
-    parser.add_argument("--depth-per-wire", type=int, metavar="K", help="K n layers on n wires, instead of --depth")
-    parser.add_argument("--samples", type=int, default=512, help="random weights for each size (default 512)")
-    parser.add_argument("--tolerance", type=float, help="relative error at which a size has enough samples")
+    parser.add_argument(
+        "--depth-per-wire", type=whole(1), metavar="K", help="K n layers on n wires, instead of --depth"
+    )
+    parser.add_argument("--samples", type=whole(3), default=512, help="random weights for each size (default 512)")
+    parser.add_argument(
+        "--tolerance", type=real(above=0, below=1), help="relative error at which a size has enough samples"
+    )
     parser.add_argument("--init", default="uniform", metavar="NAME", help="where weights are drawn (default uniform)")
-    parser.add_argument("--shots", type=int, help="measure with so many shots; their noise is subtracted")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--file", metavar="SCAN.npz", help="keeps what was measured, to continue from")
-    parser.add_argument("--plot", metavar="SCAN.png", help="draw the variances and their law")
+    parser.add_argument("--shots", type=whole(1), help="measure with so many shots; their noise is subtracted")
+    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument("--file", type=new_file, metavar="SCAN.npz", help="keeps what was measured, to continue from")
+    parser.add_argument("--plot", type=picture, metavar="SCAN.png", help="draw the variances and their law")
     add_json_option(parser)
 
 
@@ -63,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not rows:
         return 130
     parts = list(rows.values())
-    found = VarianceScan(tuple(row for part in parts for row in part.rows), parts[0].settings)
+    settings = parts[0].settings | {"observable": arguments.observable}
+    found = VarianceScan(tuple(row for part in parts for row in part.rows), settings)
     show(arguments, found.to_dict(), f"{found.table()}\n\n{found.text}")
     if arguments.plot:
         from torchbp.plots import variance_scaling

@@ -7,6 +7,7 @@ from itertools import product
 
 from torchbp.circuits import Circuit
 from torchbp.cli.circuits import add_circuit_options, circuit_of, observable_of
+from torchbp.cli.options import real, whole
 from torchbp.cli.output import Progress, add_json_option, show
 
 DESCRIPTION = """\
@@ -23,12 +24,14 @@ EXAMPLE = (
 def configure(parser: argparse.ArgumentParser) -> None:
     add_circuit_options(parser)
     parser.add_argument("--ansaetze", nargs="+", metavar="NAME", help="to choose from, instead of --ansatz")
-    parser.add_argument("--depths", nargs="+", type=int, metavar="L", help="to choose from, instead of --depth")
-    parser.add_argument("--budget", type=int, default=600, metavar="STEPS", help="training steps in all (default 600)")
-    parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--depths", nargs="+", type=whole(1), metavar="L", help="to choose from, instead of --depth")
+    parser.add_argument(
+        "--budget", type=whole(0), default=600, metavar="STEPS", help="training steps in all (default 600)"
+    )
+    parser.add_argument("--learning-rate", type=real(above=0), default=0.05)
     parser.add_argument("--runner", default="local", metavar="NAME", help="local or ray")
     parser.add_argument("--storage", metavar="URL", help="an Optuna storage, to continue from")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole(0), default=0)
     add_json_option(parser)
 
 

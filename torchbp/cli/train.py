@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import warnings
 from importlib.util import find_spec
 
 from torchbp.errors import MissingDependencyError
@@ -24,9 +24,12 @@ def run_words(words: list[str]) -> int:
     import torchbp.callbacks
     import torchbp.models  # noqa: F401  # registers the names for short class paths
 
-    before, sys.argv = sys.argv, ["torchbp train", *words]  # where LightningCLI looks, and where ranks start again from
-    try:
-        LightningCLI(save_config_kwargs={"overwrite": True}, seed_everything_default=0)
-    finally:
-        sys.argv = before
+    # The words go in as an argument, which Lightning warns of: sys.argv is what it starts the other ranks from.
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended to run from within Python")
+    LightningCLI(
+        args=words,
+        parser_kwargs={"prog": "torchbp train"},
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+    )
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from torchbp.circuits import Circuit, PauliSum
+from torchbp.arguments import checked
+from torchbp.circuits import Circuit, PauliSum, given
 from torchbp.gradients.stats import LayerSummary
 from torchbp.layer.foreign import AnyLayer
 
@@ -23,6 +24,7 @@ class LightCone:
     weights: tuple[int, ...]
 
 
+@checked(circuit=given.circuit, observable=given.observable)
 def light_cone(circuit: Circuit, observable: PauliSum) -> LightCone:
     """Go back from the wires an observable acts on: a gate matters if it touches a wire that matters.
 

@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, anything, either, text
 from torchbp.errors import InputError, PreconditionError, UnknownNameError
 from torchbp.gradients.groups import WeightGroup, find_groups
 from torchbp.gradients.isolation import undisturbed
@@ -45,6 +47,7 @@ class ProbeReport(list[LayerSummary]):
     _repr_markdown_ = __repr__
 
 
+@checked(model=a(nn.Module), batch=anything, source=either(text, a(GradientSource)))
 def probe(
     model: nn.Module,
     batch: Any,
@@ -74,8 +77,6 @@ def probe(
     What it does not show: a low SNR alone is no barren plateau, a converged model has one too; and it belongs to this
     batch size.
     """
-    if n_microbatches < 2:
-        raise InputError(f"A spread takes two samples: n_microbatches is at least 2, got {n_microbatches}.")
     loss_of = _mean_output if loss_fn is None else loss_fn
     found = groups(model)
     with torch.enable_grad(), undisturbed(model):

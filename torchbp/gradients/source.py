@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -38,6 +38,7 @@ class Measured:
         return [summarize(s, g.name, g.kind, self.source, g.n_weights) for s, g in zip(parts, groups, strict=True)]
 
 
+@runtime_checkable
 class GradientSource(Protocol):
     """One way to get samples of the gradient: `PerSample`, `Microbatch`, `Ensemble`."""
 

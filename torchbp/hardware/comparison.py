@@ -6,10 +6,13 @@ import copy
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a
 from torchbp.backends import Backend, NoiseModel
 from torchbp.backends.density import DensityMatrixBackend
 from torchbp.backends.shots import measures
@@ -98,6 +101,17 @@ class Comparison:
         return f"{self.values()}{more}\n{self.summary()}"
 
 
+def _backends(name: str, value: Any) -> Any:
+    """A check of arguments: a target, backends by name, or backends that have names."""
+    if isinstance(value, str | Mapping):
+        return value
+    given = list(value) if isinstance(value, Iterable) else [value]
+    if not all(hasattr(backend, "name") for backend in given):
+        raise InputError(f'{name} is a target such as "aer", or backends, in a list or by name; got {value!r:.50}.')
+    return given
+
+
+@checked(layer=a(QuantumLayer, write="QuantumLayer(circuit, observables)"), backends=_backends)
 def compare(
     layer: QuantumLayer,
     backends: str | Mapping[str, Backend | NoiseModel | str] | Iterable[Backend],

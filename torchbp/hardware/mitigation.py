@@ -11,9 +11,12 @@ from functools import cached_property
 
 import numpy as np
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import whole
 from torchbp.errors import InputError, UnknownNameError
 
 
+@checked(degree=whole(0))
 @dataclass(frozen=True)
 class Mitigation:
     """What is done against errors.

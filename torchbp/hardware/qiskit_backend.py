@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, anything, either, or_none, path, text, whole
 from torchbp.backends.shots import Estimates, Sampler, ShotMeter, Shots
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.circuits.grouping import Grouping, MeasurementGroup
 from torchbp.errors import BackendError, InputError
 from torchbp.hardware.estimation import misreadings, moments
-from torchbp.hardware.jobs.budget import Budget
+from torchbp.hardware.jobs.budget import CALIBRATION, Budget
 from torchbp.hardware.jobs.ledger import Ledger
 from torchbp.hardware.mitigation import Mitigation, as_mitigation
 from torchbp.hardware.outcomes import Outcomes
@@ -45,6 +47,8 @@ class QiskitBackend:
             shows and sets these.
         mitigation: "readout" (corrected; two calibration circuits, once), "zne" (extrapolated to zero noise),
             "readout+zne", "none", or a `Mitigation`. Aer without noise is never calibrated.
+        calibration_shots: for each of the two circuits that measure readout errors, once, before the first program.
+            Left out: 10,000, or `shots` if more. Whatever `shots` is, they are paid first.
         budget: refuses before it is exceeded.
         job_tags: kept by the service with every job, for your own bookkeeping.
         ledger: path of the ledger. A service has one always, "torchbp-jobs/ledger.jsonl" if left out; in this process
@@ -72,12 +76,22 @@ class QiskitBackend:
         >>> layer(x).sum().backward()
     """
 
+    @checked(
+        target=anything,
+        shots=or_none(whole(1)),
+        mitigation=or_none(either(text, a(Mitigation, write="Mitigation(readout=True)"))),
+        budget=a(Budget, write="Budget(shots=1_000_000)"),
+        ledger=either(path, a(Ledger)),
+        optimization_level=whole(0, 3),
+        machine=anything,
+    )
     def __init__(
         self,
         target: Any,
         shots: int | None = 1024,
         *,
         mitigation: str | Mitigation | None = "readout",
+        calibration_shots: int | None = None,
         budget: Budget | None = None,
         job_tags: Iterable[str] = (),
         ledger: Ledger | str | os.PathLike[str] | None = None,
@@ -87,8 +101,6 @@ class QiskitBackend:
         seed: int | None = None,
         machine: Any = None,
     ) -> None:
-        if optimization_level not in (0, 1, 2, 3):
-            raise InputError(f"optimization_level is 0, 1, 2 or 3; got {optimization_level!r}.")
         self._at: Machine = connect(target, machine, tuple(job_tags), budget, ledger, run, seed)
         self.mitigation = as_mitigation(mitigation)
         self.name, self.executor = self._at.name, self._at.executor
@@ -98,6 +110,7 @@ class QiskitBackend:
         self._isa: WeakKeyDictionary[Circuit, dict[Any, list[IsaCircuit]]] = WeakKeyDictionary()
         self._samplers: WeakKeyDictionary[Circuit, dict[Any, Sampler]] = WeakKeyDictionary()
         self._misread: dict[int, np.ndarray] = {}
+        self._calibration = calibration_shots
         self.shots = shots
 
     latest: Estimates | None
@@ -122,6 +135,13 @@ class QiskitBackend:
     def shots_used(self) -> int:
         """All shots so far, calibrations and the circuits of mitigation included."""
         return self._spent
+
+    @property
+    def shots_before(self) -> int:
+        """Shots that the next program takes before its own, for readout calibration; 0 where that is done or none."""
+        if self.shots is None or not self.mitigation.readout or self._at.ideal or self._misread:
+            return 0
+        return 2 * self._calibration_shots(self.shots)
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -241,8 +261,12 @@ class QiskitBackend:
         if missing:
             width = max(missing) + 1 if self._at.n_qubits is None else self._at.n_qubits
             circuits = basis_states(missing, width, self._passes(0, list(range(width))))
-            number = None if shots is None else max(shots, _CALIBRATION_SHOTS)
-            zeros, ones = self._run([Pub(c, (), np.empty((1, 0)), number) for c in circuits])
+            number = None if shots is None else self._calibration_shots(shots)
+            self.labels["purpose"] = CALIBRATION
+            try:
+                zeros, ones = self._run([Pub(c, (), np.empty((1, 0)), number) for c in circuits])
+            finally:
+                self.labels.pop("purpose", None)
             found = misreadings(zeros, ones)
             for qubit, errors in zip(missing, found, strict=True):
                 if errors.sum() > 0.9:
@@ -252,6 +276,9 @@ class QiskitBackend:
                     )
             self._misread |= dict(zip(missing, found, strict=True))
         return self._misread
+
+    def _calibration_shots(self, shots: int) -> int:
+        return max(shots, _CALIBRATION_SHOTS) if self._calibration is None else self._calibration
 
 
 def _preparation(states: Tensor) -> np.ndarray:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, whole_number
+from torchbp.arguments.kinds import a, anything
 from torchbp.backends import Backend, resolve_with_noise
 from torchbp.backends.base import COMPLEX, check_capacity, full_precision, is_traced, per_sample_gradients
 from torchbp.backends.inputs import check_features, check_state, start_for_each
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShiftRecord, ShotMeter, Shots, measures
 from torchbp.backends.streams import FIRST, birthplace, here, part
-from torchbp.circuits import Circuit, PauliSum, initialize, local_z
+from torchbp.circuits import Circuit, PauliSum, given, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
 from torchbp.errors import BackendError, CircuitError, InputError
@@ -62,6 +63,9 @@ class QuantumLayer(Translated):
         torch.Size([32, 4])
     """
 
+    @checked(
+        circuit=anything, observables=given.observables, noise=a(NoiseModel, write="NoiseModel(depolarizing_2q=0.01)")
+    )
     def __init__(
         self,
         circuit: Circuit,

@@ -11,7 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from torchbp.errors import InputError, UnknownNameError
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything
+from torchbp.errors import CallError, InputError, UnknownNameError
 from torchbp.optim.ask_tell import AskTell, Maker
 from torchbp.optim.cma import CMAProposer
 from torchbp.optim.fubini_study import fubini_study
@@ -47,6 +49,7 @@ PROPOSERS: dict[str, Callable[..., Proposer]] = {
 """From a name to `(start, *, seed, **options) -> Proposer`; add your own."""
 
 
+@checked(method=anything)
 def propose(method: str | Maker, start: Tensor, seed: int = 0, options: Mapping[str, Any] | None = None) -> Proposer:
     """The search of this name from a point (P,).
 
@@ -71,7 +74,5 @@ def propose(method: str | Maker, start: Tensor, seed: int = 0, options: Mapping[
         if isinstance(method, str):
             return PROPOSERS[method](start, seed=seed, **(options or {}))
         return AskTell.around(start, method, seed=seed, **(options or {}))
-    except TypeError as error:
-        if "unexpected keyword" not in str(error):
-            raise
-        raise InputError(f"{method!r} takes no such option: {error}.") from error
+    except CallError as error:
+        raise InputError(f"{method!r} takes no such option: {error}") from error

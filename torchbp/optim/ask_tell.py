@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, whole_number
 from torchbp.errors import InputError
-from torchbp.optim.proposer import Proposer, checked, starting_point
+from torchbp.optim.proposer import Proposer, as_losses, starting_point
 
 Maker = Callable[[Tensor, int], Any]
 """From a point (P,) and a seed to an optimizer that starts there."""
@@ -48,6 +48,7 @@ class AskTell:
         >>> search = AskTell(layer.weights, make, batch=8)
     """
 
+    @checked()
     def __init__(self, start: Tensor, make: Maker, *, batch: int = 4, seed: int = 0) -> None:
         self._start = starting_point(start)
         self._make, self._batch, self._seed = make, whole_number("batch", batch, 1), seed
@@ -73,7 +74,7 @@ class AskTell:
         return [self._point(candidate) for candidate in self._asked]
 
     def tell(self, losses: Sequence[float]) -> Tensor:
-        values = checked(losses, len(self._asked))
+        values = as_losses(losses, len(self._asked))
         numbers = values.nan_to_num(math.inf, math.inf).clamp(max=torch.finfo(torch.float64).max).tolist()
         with self._own_random_states():
             if self._whole:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchbp.arguments import positive, whole_number
-from torchbp.optim.proposer import checked, saved_point, starting_point
+from torchbp.arguments import checked, positive, whole_number
+from torchbp.optim.proposer import as_losses, saved_point, starting_point
 
 FULL_COVARIANCE = 256
 """Weights up to which the covariance matrix is full. A larger one is diagonal: P numbers instead of P^2."""
@@ -36,6 +36,7 @@ class CMAProposer:
         InputError: an argument out of its range.
     """
 
+    @checked()
     def __init__(
         self,
         start: Tensor,
@@ -68,7 +69,7 @@ class CMAProposer:
         return list(self.mean + self.sigma * self._shaped(self._draws))  # [38-40]
 
     def tell(self, losses: Sequence[float]) -> Tensor:
-        values = checked(losses, len(self._draws))
+        values = as_losses(losses, len(self._draws))
         z, self._draws = self._draws, self._draws[:0]
         if not bool(torch.isfinite(values).any()):  # nothing to learn from
             return self.mean.clone()

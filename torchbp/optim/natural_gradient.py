@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchbp.arguments import positive, whole_number
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything, whole
 from torchbp.backends.shots import measures
 from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
@@ -38,6 +39,7 @@ class QuantumNaturalGradient(torch.optim.Optimizer):
     What it does not cure: a barren plateau. Its gradient vanishes, and so does the natural one (the metric does not).
     """
 
+    @checked(model=anything, samples=whole(1))
     def __init__(
         self, model: nn.Module | Iterable[QuantumLayer], lr: float = 0.05, *, damping: float = 0.01, samples: int = 8
     ) -> None:
@@ -50,8 +52,8 @@ class QuantumNaturalGradient(torch.optim.Optimizer):
                 "QuantumNaturalGradient needs a torchbp.QuantumLayer with trainable weights: it found none."
             )
         parameters = list({p: None for layer in self.layers for p in layer.parameters() if p.requires_grad})
-        super().__init__(parameters, {"lr": positive("lr", lr), "damping": positive("damping", damping)})
-        self.samples = whole_number("samples", samples, 1)
+        super().__init__(parameters, {"lr": lr, "damping": damping})
+        self.samples = samples
         self._inputs: dict[int, Tensor] = {}
         self._handles = [
             layer.register_forward_pre_hook(partial(_note, self._inputs, k), with_kwargs=True)

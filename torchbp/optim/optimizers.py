@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
+from torchbp.arguments import checked
 from torchbp.errors import InputError
 from torchbp.optim.cma import CMAProposer
 from torchbp.optim.proposer import Proposer, transaction
@@ -40,6 +41,7 @@ class GradientFreeOptimizer(torch.optim.Optimizer):
     In a `LightningModule`, whose closures differentiate, use `torchbp.callbacks.GradientFreeFallback` instead.
     """
 
+    @checked()
     def __init__(self, params: Parameters, make: Callable[[Tensor], Proposer]) -> None:
         super().__init__(params, {})
         self.evaluations = 0
@@ -115,6 +117,7 @@ class SPSA(GradientFreeOptimizer):
         ...     optimizer.step(lambda: layer().sum())
     """
 
+    @checked()
     def __init__(self, params: Parameters, **options: Any) -> None:
         super().__init__(params, lambda start: SPSAProposer(start, **options))
 
@@ -122,6 +125,7 @@ class SPSA(GradientFreeOptimizer):
 class Rotosolve(GradientFreeOptimizer):
     """One weight after the other to its minimum: three evaluations a step; exact when `RotosolveProposer` says."""
 
+    @checked()
     def __init__(self, params: Parameters) -> None:
         super().__init__(params, RotosolveProposer)
 
@@ -129,6 +133,7 @@ class Rotosolve(GradientFreeOptimizer):
 class CMAES(GradientFreeOptimizer):
     """Covariance matrix adaptation: a population a step; arguments as in `CMAProposer`."""
 
+    @checked()
     def __init__(self, params: Parameters, **options: Any) -> None:
         super().__init__(params, lambda start: CMAProposer(start, **options))
 

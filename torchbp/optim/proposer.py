@@ -68,7 +68,7 @@ def starting_point(start: Tensor) -> Tensor:
     return point
 
 
-def checked(losses: Sequence[float], expected: int) -> Tensor:
+def as_losses(losses: Sequence[float], expected: int) -> Tensor:
     """The losses (expected,) in float64.
 
     Raises:

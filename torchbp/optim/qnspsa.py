@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchbp.arguments import positive, whole_number
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a
 from torchbp.backends.base import initial_states
 from torchbp.backends.shots import measures
 from torchbp.errors import InputError
@@ -41,6 +42,7 @@ class QNSPSA(torch.optim.Optimizer):
     What it does not cure: a barren plateau; differences of losses vanish there as gradients do.
     """
 
+    @checked(layer=a(QuantumLayer))
     def __init__(
         self,
         layer: QuantumLayer,
@@ -54,9 +56,9 @@ class QNSPSA(torch.optim.Optimizer):
         if measures(layer.backend):
             raise InputError("QNSPSA takes fidelities from a simulator's states, which a machine does not give.")
         parameters = [p for p in layer.parameters() if p.requires_grad]
-        super().__init__(parameters, {"lr": positive("lr", lr), "damping": positive("damping", damping)})
-        self.layer, self.perturbation = layer, positive("perturbation", perturbation)
-        self.resamplings = whole_number("resamplings", resamplings, 1)
+        super().__init__(parameters, {"lr": lr, "damping": damping})
+        self.layer, self.perturbation = layer, perturbation
+        self.resamplings = resamplings
         self.generator = torch.Generator().manual_seed(seed)
         self.metric = torch.eye(layer.circuit.n_weights, dtype=torch.float64) / 4
         self.steps = 0

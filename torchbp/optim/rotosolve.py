@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from torchbp.optim.proposer import checked, saved_point, starting_point
+from torchbp.arguments import checked
+from torchbp.optim.proposer import as_losses, saved_point, starting_point
 
 
 class RotosolveProposer:
@@ -31,6 +32,7 @@ class RotosolveProposer:
         InputError: the start is not (P,) finite numbers.
     """
 
+    @checked()
     def __init__(self, start: Tensor) -> None:
         self.point = starting_point(start)
         self.steps = 0
@@ -45,7 +47,7 @@ class RotosolveProposer:
         return points
 
     def tell(self, losses: Sequence[float]) -> Tensor:
-        here, plus, minus = checked(losses, self._asked).tolist()
+        here, plus, minus = as_losses(losses, self._asked).tolist()
         self._asked = 0
         curve, slope = 2 * here - plus - minus, plus - minus
         if math.isfinite(curve) and math.isfinite(slope) and (curve or slope):  # else flat or unknown: stay

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchbp.arguments import positive, whole_number
-from torchbp.optim.proposer import checked, saved_point, starting_point
+from torchbp.arguments import checked, positive, whole_number
+from torchbp.optim.proposer import as_losses, saved_point, starting_point
 
 ALPHA, GAMMA = 0.602, 0.101
 """Decay of step and perturbation that Spall 1998 (section III.B) finds good in practice."""
@@ -37,6 +37,7 @@ class SPSAProposer:
         InputError: an argument out of its range.
     """
 
+    @checked()
     def __init__(
         self,
         start: Tensor,
@@ -65,7 +66,7 @@ class SPSAProposer:
         return [self.point + sign * width * d for d in self._directions for sign in (1, -1)]
 
     def tell(self, losses: Sequence[float]) -> Tensor:
-        values = checked(losses, 2 * len(self._directions)).view(-1, 2)
+        values = as_losses(losses, 2 * len(self._directions)).view(-1, 2)
         slopes = (values[:, 0] - values[:, 1]) / (2 * self._width())
         known = torch.isfinite(slopes)
         slopes, directions = slopes[known], self._directions[known]

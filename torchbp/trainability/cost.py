@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from torchbp.arguments.kinds import a
+from torchbp.circuits import Circuit
 from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
 from torchbp.trainability.scans.draws import outputs_at
@@ -16,6 +19,18 @@ Cost = Callable[[Tensor], Tensor]
 
 _POINTS = 4096
 """Points whose outputs are held at once."""
+
+
+def layer_of(name: str, value: Any) -> QuantumLayer:
+    """A check of arguments: a quantum layer; a circuit is taken for one with Z on every wire and weights as it likes.
+
+    Raises:
+        InputError: neither.
+    """
+    return QuantumLayer(value) if isinstance(value, Circuit) else _a_layer(name, value)
+
+
+_a_layer = a(QuantumLayer, write="QuantumLayer(circuit, observables)")
 
 
 def cost_function(

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchbp.arguments import checked
 from torchbp.circuits import Circuit
 from torchbp.layer import QuantumLayer
-from torchbp.trainability.cost import cost_function
+from torchbp.trainability.cost import cost_function, layer_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class Curvatures:
         return {**{name: getattr(self, name).tolist() for name in tensors}, "cost": self.cost}
 
 
+@checked(layer=layer_of)
 def curvatures(
     layer: QuantumLayer,
     x: Tensor | None = None,

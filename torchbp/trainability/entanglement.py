@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchbp.arguments import checked
 from torchbp.backends import Backend
-from torchbp.circuits import Circuit
+from torchbp.circuits import Circuit, given
 from torchbp.circuits.initializers import Initializer
 from torchbp.diagnosis.entropy import page_renyi2, range_of, renyi2_entropy
 from torchbp.errors import InputError
@@ -41,6 +42,7 @@ class EntanglingCapability:
         return asdict(self)
 
 
+@checked(circuit=given.circuit)
 def entangling_capability(
     circuit: Circuit,
     *,
@@ -107,6 +109,7 @@ class EntanglementEntropy:
         return {**asdict(self), "ratio": self.ratio, "weak_plateau": self.weak_plateau}
 
 
+@checked(circuit=given.circuit)
 def entanglement_entropy(
     circuit: Circuit,
     *,

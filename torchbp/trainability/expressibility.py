@@ -11,9 +11,9 @@ import torch
 from scipy.special import gammaln, xlogy
 from torch import Tensor
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked, whole_number
 from torchbp.backends import Backend
-from torchbp.circuits import Circuit
+from torchbp.circuits import Circuit, given
 from torchbp.circuits.initializers import Initializer
 from torchbp.trainability.states import drawn_states
 
@@ -50,6 +50,7 @@ class Expressibility:
         return asdict(self)
 
 
+@checked(circuit=given.circuit)
 def expressibility(
     circuit: Circuit,
     *,

@@ -11,10 +11,13 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import real, whole
 from torchbp.circuits import initialize
 from torchbp.circuits.initializers import Initializer
 from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
+from torchbp.trainability.cost import layer_of
 from torchbp.trainability.scans.draws import costs_at
 
 _LEVELS = 400
@@ -48,6 +51,7 @@ class InformationContent:
         return asdict(self)
 
 
+@checked(layer=layer_of, steps=whole(2), eta=real(above=0, most=1))
 def information_content(
     layer: QuantumLayer,
     x: Tensor | None = None,

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchbp.arguments import positive, whole_number
+from torchbp.arguments import checked, positive, whole_number
+from torchbp.arguments.kinds import anything
 from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
-from torchbp.trainability.cost import cost_function
+from torchbp.trainability.cost import cost_function, layer_of
 
 _CHUNK = 256
 """Points between two calls of the progress hook."""
@@ -75,6 +76,7 @@ class Landscape:
         }
 
 
+@checked(layer=layer_of, directions=anything, path=anything)
 def landscape(
     layer: QuantumLayer,
     x: Tensor | None = None,
@@ -137,6 +139,7 @@ def landscape(
     return Landscape(middle, ways, axes, found[1:].reshape(shape), float(found[0]), plane)
 
 
+@checked(weights=anything)
 def training_path(weights: Tensor | Sequence[Tensor]) -> Path:
     """The principal plane of a training path (T, P), around its last point.
 

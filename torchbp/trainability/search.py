@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchbp.arguments import whole_number
-from torchbp.circuits import Circuit, PauliSum
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import batches, whole
+from torchbp.circuits import Circuit, PauliSum, given
 from torchbp.diagnosis.verdicts import Verdict
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.layer import QuantumLayer
@@ -84,6 +85,22 @@ class Search:
     __str__ = report
 
 
+def _candidates(name: str, value: Any) -> Mapping[str, Candidate]:
+    """Candidates by name; those of a list are named by their places."""
+    given = {f"{name[:-1]} {i}": c for i, c in enumerate(value)} if isinstance(value, list | tuple) else value
+    if not isinstance(given, Mapping) or not given:
+        raise InputError(
+            f"A search needs {name}: a dict of circuits, or of functions that make models; got {value!r:.80}."
+        )
+    for key, candidate in given.items():
+        if not isinstance(candidate, Circuit) and not callable(candidate):
+            raise InputError(
+                f"{name}[{key!r}] is a Circuit or a function that makes a model, got {type(candidate).__name__}."
+            )
+    return given
+
+
+@checked(candidates=_candidates, budget=whole(0), loader=batches, observables=given.observables, eta=whole(2))
 def search(
     candidates: Mapping[str, Candidate],
     budget: int,
@@ -134,11 +151,6 @@ def search(
     What it does not show: how the winner does with more steps than it had, nor how far chance decided: candidates
     whose scores differ by less than those of different seeds are equal.
     """
-    if not candidates:
-        raise InputError("A search needs candidates: a dict of circuits, or of functions that make models.")
-    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
-        raise InputError(f"budget is a whole number of training steps, 0 for trainability alone; got {budget!r}.")
-    whole_number("eta", eta, 2)
     if isinstance(runner, str) and runner not in RUNNERS:
         raise UnknownNameError("runner", runner, RUNNERS)
     run = RUNNERS[runner] if isinstance(runner, str) else runner

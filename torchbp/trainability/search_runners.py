@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
-from torchbp.errors import MissingDependencyError
+from torchbp.errors import InputError, MissingDependencyError
 
 Task = tuple[str, int, int]
 """Name of the candidate, rung, training steps."""
@@ -48,6 +49,9 @@ class Store:
         study: name of the study.
         settings: what outcomes depend on; those of other settings are not found.
         load: an outcome from its dictionary.
+
+    Raises:
+        InputError: the storage can't be opened.
     """
 
     def __init__(self, storage: str | None, study: str, settings: str, load: Callable[..., Any]) -> None:
@@ -55,7 +59,19 @@ class Store:
         self._study: Any = None
         if storage is not None:
             self._optuna = _need("optuna", "optuna")
-            self._study = self._optuna.create_study(study_name=study, storage=storage, load_if_exists=True)
+            self._study = self._opened(storage, study)
+
+    def _opened(self, storage: str, study: str) -> Any:
+        try:
+            return self._optuna.create_study(study_name=study, storage=storage, load_if_exists=True)
+        except (
+            Exception
+        ) as error:  # of SQLAlchemy or a database's driver, with the address, and a password, in its text
+            kind = type(error).__name__
+        raise InputError(
+            f"The storage {_without_password(storage)!r} can't be opened ({kind}): storage= takes an address such as "
+            '"sqlite:///search.db", in a folder that is there.'
+        )
 
     def through(self, run: Runner, evaluate: Callable[[Task], Any], tasks: Sequence[Task]) -> list[Any]:
         """Outcomes of the tasks: those kept, and new ones, which are kept from then on."""
@@ -84,6 +100,10 @@ class Store:
         failed = self._optuna.trial.TrialState.FAIL
         done = {"value": outcome.score} if outcome.score == outcome.score else {"state": failed}
         self._study.add_trial(self._optuna.trial.create_trial(user_attrs=attributes, **done))
+
+
+def _without_password(address: str) -> str:
+    return re.sub(r"(?<=://)[^/@]*@", "", str(address))
 
 
 def _need(module: str, extra: str) -> Any:

@@ -85,9 +85,9 @@ def test_exactly_the_budget_fits() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"shots": -1}, r"The budget's shots is a finite number of at least 0; got -1"),
+        ({"shots": -1}, "shots is a finite number of at least 0, got -1"),
         ({"quantum_seconds": math.nan}, "quantum_seconds is a finite number"),
-        ({"money": "5"}, "money is a finite number of at least 0; got '5'"),
+        ({"money": "5"}, "money is a finite number of at least 0, got '5'"),
         ({"scope": "epoch"}, 'scope is "ledger" or "run", got \'epoch\''),
         ({"money": 5}, "A budget in money needs prices"),
     ],
@@ -100,5 +100,5 @@ def test_wrong_budgets(arguments: dict[str, Any], message: str) -> None:
 
 def test_wrong_prices() -> None:
     """A price below zero."""
-    with pytest.raises(InputError, match=r"The price per_shot is a finite number of at least 0; got -0\.1"):
+    with pytest.raises(InputError, match=r"per_shot is a finite number of at least 0, got -0\.1"):
         Price(per_shot=-0.1)

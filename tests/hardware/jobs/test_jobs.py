@@ -14,7 +14,7 @@ import pytest
 from coins import Coins, ones, program
 
 from torchbp.errors import BudgetExceededError, InputError, JobError, JobPendingError, UnknownNameError
-from torchbp.hardware import Attempt, Backoff, Budget, JobRunner, Ledger, Price, Usage
+from torchbp.hardware import Attempt, Backoff, Budget, JobRunner, Ledger, LocalService, Price, Usage
 from torchbp.hardware.jobs.rehearsal import IBMNotAuthorizedError, RehearsalService, RequestsApiError
 from torchbp.hardware.program import Limit, Program
 
@@ -416,7 +416,7 @@ def test_a_local_job_dies_with_its_process(tmp_path: Path) -> None:
         ({"retries": -1}, "retries is a whole number of at least 0, got -1"),
         ({"in_flight": 0}, "in_flight is a whole number of at least 1, got 0"),
         ({"lookups": True}, "lookups is a whole number of at least 1, got True"),
-        ({"timeout": 0}, "poll and timeout are seconds above 0"),
+        ({"timeout": 0}, "timeout is a positive finite number, got 0"),
     ],
 )
 def test_wrong_arguments(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -429,7 +429,7 @@ def test_wrong_arguments_of_the_others(tmp_path: Path) -> None:
     """Backoff and rehearsal."""
     with pytest.raises(InputError, match=r"needs 0 <= first <= longest, got 2\.0 and 1\.0"):
         Backoff(2.0, 1.0)
-    with pytest.raises(InputError, match=r"rate is a share of the jobs, from 0 to 1; got 20"):
+    with pytest.raises(InputError, match=r"rate is a finite number of at least 0 and of at most 1, got 20"):
         RehearsalService(Coins(), tmp_path, rate=20)
     with pytest.raises(UnknownNameError, match=r"Unknown fault 'slo'\. Did you mean 'slow'"):
         RehearsalService(Coins(), tmp_path, faults=["slo"])
@@ -565,3 +565,49 @@ def test_faults_and_kills(tmp_path: Path) -> None:
     assert account["shots_in_flight"] == 0
     assert account["quantum_seconds"] == pytest.approx(sum(b["seconds"] for b in books))
     assert {b["tag"] for b in books} <= {a.tag for a in ledger.attempts}
+
+
+class Bookkeeper(LocalService):
+    """A service that estimates and bills whatever it is told to."""
+
+    def __init__(self, estimate: Any, bill: Any) -> None:
+        super().__init__(Coins())
+        self.sent, self._estimate, self._bill = 0, estimate, bill
+
+    def submit(self, work: Program, tag: str) -> str:
+        self.sent += 1
+        return super().submit(work, tag)
+
+    def estimate(self, work: Program) -> float | None:
+        return self._estimate
+
+    def usage(self, job_id: str) -> Usage:
+        return Usage(self._bill)
+
+
+NO_TIMES = [math.nan, math.inf, -1.0, "1", True, None]
+
+
+@pytest.mark.parametrize("bill", NO_TIMES)
+@pytest.mark.parametrize("prices", [None, {"*": Price(per_shot=0.0)}])
+def test_a_bill_that_is_none_counts_as_the_estimate(tmp_path: Path, bill: Any, prices: Any) -> None:
+    """Oracle: six jobs of a second by the estimate, and no seventh, whatever the service says they took."""
+    remote = Bookkeeper(1.0, bill)
+    run = runner(tmp_path, remote, budget=Budget(quantum_seconds=6, prices=prices))
+    for angle in range(6):
+        run.run(program(float(angle)))
+    with pytest.raises(BudgetExceededError, match="would take 1 quantum seconds, and 0 of the budget's 6 are left"):
+        run.run(program(6.0))
+    assert remote.sent == 6
+    assert all(a.cost.quantum_seconds == 1.0 for a in Ledger(run.ledger.path).attempts)
+
+
+@pytest.mark.parametrize("estimate", NO_TIMES)
+def test_an_estimate_that_is_none_is_not_known(tmp_path: Path, estimate: Any) -> None:
+    """Nothing is sent under a limit on time; without one the job runs."""
+    remote = Bookkeeper(estimate, 1.0)
+    with pytest.raises(BudgetExceededError, match="would cost in quantum seconds is not known"):
+        runner(tmp_path, remote, budget=Budget(quantum_seconds=6)).run(program(1.0))
+    assert remote.sent == 0
+    runner(tmp_path, remote).run(program(1.0))
+    assert remote.sent == 1

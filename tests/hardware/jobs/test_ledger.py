@@ -102,14 +102,77 @@ def test_damage_is_said(tmp_path: Path) -> None:
         Ledger(book.path)
 
 
+DAMAGES = {
+    "a number altered": lambda lines: [*lines[:1], lines[1].replace(b'"shots": 200', b'"shots": 2'), *lines[2:]],
+    "doubled": lambda lines: [*lines[:2], lines[1], *lines[2:]],
+    "deleted": lambda lines: [*lines[:2], *lines[3:]],
+    "moved": lambda lines: [lines[0], lines[2], lines[1], *lines[3:]],
+    "without its checksum": lambda lines: [*lines[:3], lines[3].partition(b', "check"')[0] + b"}\n", *lines[4:]],
+    "of another ledger": lambda lines: [lines[0].replace(b'"id": "', b'"id": "0'), *lines[1:]],
+    "a header without its checksum": lambda lines: [lines[0].partition(b', "check"')[0] + b"}\n", *lines[1:]],
+    "a list": lambda lines: [*lines, b"[]\n"],
+    "null": lambda lines: [*lines, b"null\n"],
+    "deep": lambda lines: [*lines, b"[" * 100_000 + b"\n"],
+    "no text": lambda lines: [*lines, b"\xff\xfe\n"],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_damage_is_found(tmp_path: Path, damage: str) -> None:
+    """Oracle: by hand; whoever opens the file is told the line, and nobody can write behind it."""
+    book = ledger(tmp_path)
+    book.plan([attempt("a"), attempt("b"), attempt("c")])
+    book.record("b", "submitted", job_id="x")
+    kept = book.path.read_bytes().splitlines(keepends=True)
+    book.path.write_bytes(b"".join(DAMAGES[damage](kept)))
+    with pytest.raises(LedgerError, match=r"Line \d of .*ledger.jsonl.*: .*restore the file from a copy"):
+        Ledger(book.path)
+
+
+@pytest.mark.parametrize(
+    "line", [b"[]", b"null", b"3", b'{"kind": "note"}', b'{"kind": "converged", "run": 3}', b"[" * 10**5]
+)
+def test_a_ledger_without_checksums(tmp_path: Path, line: bytes) -> None:
+    """Of the first format: it is read and goes on without them; what is no record is found all the same."""
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(b'{"ledger": "torchbp", "schema": 1, "id": "00"}\n')
+    book = Ledger(path)
+    book.plan([attempt("a")])
+    book.note("converged", "r", {})
+    assert b"check" not in path.read_bytes()
+    assert (Ledger(path).attempts[0].tag, Ledger(path).converged) == ("a", {"r"})
+    with path.open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(LedgerError, match=r"Line 4 of .*restore the file"):
+        Ledger(path)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[1] * 2)
+    with pytest.raises(LedgerError, match=r"Line 1 of .*is no ledger"):
+        Ledger(path)
+
+
+def test_lines_gone_while_it_is_open(tmp_path: Path) -> None:
+    """What was read and is there no more is told, not filled with zeros."""
+    book = ledger(tmp_path)
+    book.plan([attempt("a")])
+    book.path.write_bytes(book.path.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(LedgerError, match=r"has lost what stood at its end: restore"):
+        book.record("a", "submitted")
+
+
+def test_notes_have_kinds_of_their_own(tmp_path: Path) -> None:
+    """A note can't pass for a job."""
+    with pytest.raises(InputError, match="any kind but 'attempt', which is for jobs"):
+        ledger(tmp_path).note("attempt", "r", {})
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     """What is no ledger, and what a later version wrote."""
     other = tmp_path / "events.jsonl"
     other.write_text('{"kind": "verdict"}\n')
-    with pytest.raises(LedgerError, match="is no ledger of torchbp"):
+    with pytest.raises(LedgerError, match=r"is no ledger of torchbp.*move it away"):
         Ledger(other)
     other.write_text('{"ledger": "torchbp", "schema": 99}\n')
-    with pytest.raises(LedgerError, match=r"format 99, and this torchbp reads up to 1: update torchbp"):
+    with pytest.raises(LedgerError, match=r"format 99, and this torchbp reads up to 2: update torchbp"):
         Ledger(other)
 
 

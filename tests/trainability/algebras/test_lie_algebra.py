@@ -396,7 +396,7 @@ def test_growth_needs_sizes() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: lie_algebra("rx"), CircuitError, "lie_algebra needs a torchbp Circuit, got str"),
+        (lambda: lie_algebra("rx"), InputError, "circuit is a Circuit, got"),
         (
             lambda: lie_algebra(ising(2), max_dimension=0),
             InputError,

@@ -212,9 +212,9 @@ def test_time_and_json() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: precheck(hardware_efficient(2, 1), steps=0), InputError, "steps must be positive, got 0"),
-        (lambda: precheck(hardware_efficient(2, 1), budget=-1), InputError, "budget must be positive, got -1"),
-        (lambda: precheck(hardware_efficient(2, 1), price_per_shot=-1), InputError, "price_per_shot is at least 0"),
+        (lambda: precheck(hardware_efficient(2, 1), steps=0), InputError, r"steps is a whole number .* got 0"),
+        (lambda: precheck(hardware_efficient(2, 1), budget=-1), InputError, r"budget is a positive .* got -1"),
+        (lambda: precheck(hardware_efficient(2, 1), price_per_shot=-1), InputError, r"price_per_shot is a finite .* 0"),
         (lambda: precheck("circuit"), InputError, "needs a Circuit, a QuantumLayer or a module with one, got str"),
         (lambda: precheck(nn.Linear(2, 2)), InputError, "There is no torchbp.QuantumLayer in Linear"),
         (lambda: precheck(hardware_efficient(2, 1), init="gausian"), UnknownNameError, "Did you mean 'gaussian'"),

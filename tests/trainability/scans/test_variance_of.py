@@ -77,9 +77,9 @@ def test_no_variance_at_all() -> None:
     [
         ((torch.zeros(2, 3),), r"at least 3 of them, got values of shape \(2, 3\)"),
         ((torch.zeros(3, 0),), r"got values of shape \(3, 0\)"),
-        ((torch.tensor([0.0, 1.0, math.nan]),), "hold NaN or infinity"),
+        ((torch.tensor([0.0, 1.0, math.nan]),), "holds NaN or infinity"),
         ((torch.zeros(3), torch.zeros(4)), r"values' shape \(3,\), got \(4,\)"),
-        ((torch.zeros(3), None, 95), "probability between 0 and 1, such as 0.95; got 95"),
+        ((torch.zeros(3), None, 95), "confidence is a finite number of at least 0 and of at most 1, got 95"),
     ],
 )
 def test_bad_arguments(arguments: tuple, message: str) -> None:

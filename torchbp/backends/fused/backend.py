@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from torchbp.arguments import checked
 from torchbp.backends.angles import AngleMap
 from torchbp.backends.base import initial_states, outside_of_traces
 from torchbp.backends.fused.adjoint import evaluate, per_sample_gradients
@@ -36,6 +37,7 @@ class FusedBackend:
     repeatable = True  # the same call, the same states
     traceable = True  # a call can be written down by torch.export
 
+    @checked()
     def __init__(self, block_wires: int | None = None, store_bytes: int = 2**28) -> None:
         self.block_wires, self.store_bytes = block_wires, store_bytes
         self._known: WeakKeyDictionary[Circuit, _Known] = WeakKeyDictionary()

@@ -9,6 +9,7 @@ from typing import Any
 
 from torchbp.gradients.table import markdown
 from torchbp.hardware.jobs.attempt import Attempt
+from torchbp.hardware.jobs.budget import CALIBRATION
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,9 @@ def summary(attempts: Sequence[Attempt], converged: Collection[str]) -> dict[str
         attempts: of any number of runs.
         converged: names of the runs that converged.
 
-    "shots_per_converged_run" and "money_per_converged_run" are what all runs cost, the failed ones too, divided by the
-    number that converged: what the next success will cost if things stay as they are. None where none has.
+    "shots_for_calibration" are those of "shots" that measured readout errors. "shots_per_converged_run" and
+    "money_per_converged_run" are what all runs cost, calibrations and failed ones too, divided by the number that
+    converged: what the next success will cost if things stay as they are. None where none has.
     """
     total = Account.of(attempts)
     runs = {}
@@ -90,7 +92,9 @@ def summary(attempts: Sequence[Attempt], converged: Collection[str]) -> dict[str
         epochs = {epoch: asdict(Account.of(a)) for epoch, a in group(own, "epoch").items() if epoch != "-"}
         runs[run] = asdict(Account.of(own)) | {"converged": run in converged, "epochs": epochs}
     successes = sum(bool(r["converged"]) for r in runs.values())
+    calibrations = group(attempts, "purpose").get(CALIBRATION, [])
     return asdict(total) | {
+        "shots_for_calibration": Account.of(calibrations).shots,
         "converged_runs": successes,
         "shots_per_converged_run": total.shots / successes if successes else None,
         "money_per_converged_run": total.money / successes if successes and total.money is not None else None,

@@ -95,11 +95,17 @@ class Attempt:
 
     @property
     def cost(self) -> Cost:
-        """What counts against a budget: the bill; the estimate where there is none yet, but something may have run."""
+        """What counts against a budget: the bill; the estimate where it says nothing, but something may have run."""
+        if self.is_open or self.state in ("done", "failed"):
+            if self.billed is None:
+                return self.estimate
+            bill, estimate = self.billed, self.estimate
+            return Cost(
+                estimate.quantum_seconds if bill.quantum_seconds is None else bill.quantum_seconds,
+                estimate.money if bill.money is None else bill.money,
+            )
         if self.billed is not None:
             return self.billed
-        if self.is_open or self.state in ("done", "failed"):
-            return self.estimate
         return Cost(*(None if value is None else 0.0 for value in (self.estimate.quantum_seconds, self.estimate.money)))
 
     @property

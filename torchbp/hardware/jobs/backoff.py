@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from torchbp.arguments import checked
 from torchbp.errors import InputError
 
 
+@checked()
 @dataclass
 class Backoff:
     """Exponential backoff with jitter: before retry k a random time from half to all of min(longest, first 2^k).

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import real
 from torchbp.errors import BudgetExceededError, InputError
 from torchbp.hardware.jobs.attempt import Attempt, Cost
 
+CALIBRATION = "readout calibration"
+"""The label "purpose" of jobs that measure readout errors."""
 
+
+@checked()
 @dataclass(frozen=True)
 class Price:
     """What a machine charges, in one currency; the sum of the three.
@@ -29,10 +34,6 @@ class Price:
     per_shot: float = 0.0
     per_circuit: float = 0.0
 
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            _check_number(f"The price {name}", value)
-
     def of(self, quantum_seconds: float | None, shots: int, circuits: int) -> float | None:
         """Money for a job; None where time has a price and the time is not known."""
         if self.per_second and quantum_seconds is None:
@@ -40,6 +41,7 @@ class Price:
         return self.per_second * (quantum_seconds or 0.0) + self.per_shot * shots + self.per_circuit * circuits
 
 
+@checked(shots=real(0), quantum_seconds=real(0))
 @dataclass(frozen=True)
 class Budget:
     """Limits on everything in a ledger, or on one run.
@@ -70,10 +72,6 @@ class Budget:
     scope: Literal["ledger", "run"] = "ledger"
 
     def __post_init__(self) -> None:
-        for name in ("shots", "quantum_seconds", "money"):
-            limit = getattr(self, name)
-            if limit is not None:
-                _check_number(f"The budget's {name}", limit)
         if self.scope not in ("ledger", "run"):
             raise InputError(f'A budget\'s scope is "ledger" or "run", got {self.scope!r}.')
         if self.money is not None and not self.prices:
@@ -136,21 +134,26 @@ class Budget:
                 f"{_number(limit)}. Give it {what}, or set no limit on {unit}."
             )
         need, left = sum(a or 0.0 for a in asked), limit - sum(s or 0.0 for s in spent)
-        if need > left * (1 + 1e-12):
+        if not need <= left * (1 + 1e-12):  # a NaN, from a ledger of an earlier version, is no leave
             raise BudgetExceededError(
                 f"Nothing was sent: {jobs} would take {_number(need)} {unit}, and {_number(max(left, 0.0))} of the "
-                f"budget's {_number(limit)} are left, jobs in flight counted. Raise the budget, or ask for less: fewer "
-                "shots, a smaller batch, fewer observables' groups, or weights frozen."
+                f"budget's {_number(limit)} are left, jobs in flight counted. {_advice(wanted)}"
             )
+
+
+def _advice(wanted: Sequence[Attempt]) -> str:
+    if all(a.labels.get("purpose") == CALIBRATION for a in wanted):
+        return (
+            "They measure the readout errors, once, before the program's own circuits. Raise the budget, or give "
+            'calibration_shots= fewer, or mitigation="none".'
+        )
+    return (
+        "Raise the budget, or ask for less: fewer shots, a smaller batch, fewer observables' groups, or weights frozen."
+    )
 
 
 def _costs(known: Sequence[Attempt], wanted: Sequence[Attempt]) -> tuple[list[Cost], list[Cost]]:
     return [a.cost for a in known], [a.estimate for a in wanted]
-
-
-def _check_number(what: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise InputError(f"{what} is a finite number of at least 0; got {value!r}.")
 
 
 def _number(value: float) -> str:

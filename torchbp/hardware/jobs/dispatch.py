@@ -15,7 +15,7 @@ from torchbp.hardware.jobs.budget import Budget
 from torchbp.hardware.jobs.failures import Failure, Kind, Phase, classify
 from torchbp.hardware.jobs.ledger import Ledger
 from torchbp.hardware.jobs.results import ResultStore
-from torchbp.hardware.jobs.service import Service, Usage
+from torchbp.hardware.jobs.service import Service, Usage, told
 from torchbp.hardware.outcomes import Outcomes
 from torchbp.hardware.program import Program
 
@@ -113,15 +113,18 @@ class Dispatcher:
             self.patience.backoff.wait(silent + missed - 1)
 
     def usage(self, job_id: str) -> Usage:
-        """What a job took; nothing known where the service doesn't answer."""
+        """What a job took; nothing known where the service doesn't answer, or with what is no time."""
         found = self.ask("wait", partial(self.service.usage, job_id))
-        return Usage() if isinstance(found, Failure) else found
+        if isinstance(found, Failure):
+            return Usage()
+        return Usage(told(found.quantum_seconds), told(found.started), told(found.ended))
 
     def details(self, attempt: Attempt, usage: Usage, state: str) -> dict[str, Any]:
         """What to write down of an attempt that came to an end; failed ones are charged for time only."""
         size = (attempt.shots, attempt.circuits) if state == "done" else (0, 0)
-        cost = self.budget.price(attempt.backend, usage.quantum_seconds, *size)
-        known = usage.quantum_seconds is not None or cost.money is not None
+        seconds = told(usage.quantum_seconds)  # kept results may be of an earlier version, which believed everything
+        cost = self.budget.price(attempt.backend, seconds, *size)
+        known = seconds is not None or cost.money is not None
         return {"billed": cost if known else None, "started": usage.started, "ended": usage.ended}
 
     def _send(self, job: Job) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, anything
 from torchbp.errors import BackendError, InputError
 from torchbp.hardware.calibration import Calibration
 from torchbp.hardware.jobs.failures import classify
@@ -50,6 +52,7 @@ class IBMService:
         BackendError: the account or the machine can't be reached; says why, without secrets.
     """
 
+    @checked(mode=anything, limit=a(Limit))
     def __init__(
         self,
         mode: Any,

@@ -1,13 +1,13 @@
 """The ledger: an append-only file of every job, written to disk before anything is sent.
 
-One JSON object a line, the first of which names the format. A line counts once it is whole and on the disk (fsync);
+One JSON object a line, each with a checksum (`lines`), the first of which names the format. A line counts once it is
+whole and on the disk (fsync);
 what a killed process left of its last line is no record, and is cut off by the next writer. Any number of processes may
 share the file: each takes its lock for as long as one record takes, and reads what the others wrote before it writes.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
@@ -17,8 +17,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from torchbp.arguments import checked
 from torchbp.errors import InputError, LedgerError
-from torchbp.hardware.jobs import account
+from torchbp.hardware.jobs import account, lines
 from torchbp.hardware.jobs.attempt import Attempt, Cost, Key
 
 try:
@@ -26,7 +27,9 @@ try:
 except ImportError:  # Windows: one process at a time, please
     fcntl = None  # type: ignore[assignment]
 
-SCHEMA = 1
+_ADVICE = "restore the file from a copy, or move it away to begin a new one. What was spent is known to the service."
+SCHEMA = 2
+"""1 had no checksums; a ledger that began so goes on so."""
 
 
 class Ledger:
@@ -40,9 +43,11 @@ class Ledger:
         id: tells this ledger from all others; final once the first record is written.
 
     Raises:
-        LedgerError: the file is no ledger, was written by a newer torchbp, or is damaged other than at its end.
+        LedgerError: the file is no ledger, was written by a newer torchbp, or is damaged: lines that can't be read, or
+            that were altered, doubled, deleted or moved.
     """
 
+    @checked()
     def __init__(self, path: str | os.PathLike[str], clock: Callable[[], float] = time.time) -> None:
         self.path = Path(path)
         self.id = secrets.token_hex(4)
@@ -52,6 +57,7 @@ class Ledger:
         self._runs: dict[str, dict[Key, int]] = {}  # the jobs of a run, numbered
         self._notes: list[dict[str, Any]] = []
         self._end = self._lines = 0  # of what has been read
+        self._last: str | None = ""  # checksum of the last line, None where there are none
         self.refresh()
 
     @property
@@ -133,7 +139,12 @@ class Ledger:
             kind: any word but "attempt" and "state".
             run: its name.
             data: as JSON can hold it.
+
+        Raises:
+            InputError: another kind, or what JSON can't hold.
         """
+        if kind in ("attempt", "state"):
+            raise InputError(f"A note is of any kind but {kind!r}, which is for jobs: give another word.")
         with self._writing() as write:
             write([{"kind": kind, "run": run, "time": self._clock(), "data": dict(data)}])
 
@@ -173,7 +184,7 @@ class Ledger:
 
             def write(records: Sequence[Mapping[str, Any]]) -> None:
                 head = [] if self._lines else [{"ledger": "torchbp", "schema": SCHEMA, "id": self.id}]
-                file.write(b"".join(_line(r) for r in [*head, *records]))
+                file.write(lines.written([*head, *records], self._last))
                 file.flush()
                 os.fsync(file.fileno())
                 if new:
@@ -183,17 +194,21 @@ class Ledger:
             yield write
 
     def _read(self, file: BinaryIO) -> None:
+        if file.seek(0, os.SEEK_END) < self._end:
+            raise LedgerError(f"{self.path} has lost what stood at its end: {_ADVICE}")
         file.seek(self._end)
         data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         for line in whole.splitlines():
             self._lines += 1
             try:
-                self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
+                record, self._last = lines.read(line, self._last)
+                self._take(record)
+            except LedgerError as error:
+                raise LedgerError(f"Line {self._lines} of {self.path}: {error}. What to do: {_ADVICE}") from None
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 raise LedgerError(
-                    f"Line {self._lines} of {self.path} can't be read ({type(error).__name__}): restore the file from "
-                    "a copy, or move it away to begin a new one. What was spent is known to the service."
+                    f"Line {self._lines} of {self.path} can't be read ({type(error).__name__}): {_ADVICE}"
                 ) from None
         self._end += len(whole)
 
@@ -201,11 +216,13 @@ class Ledger:
         """One line of the file."""
         if self._lines == 1:
             if record.get("ledger") != "torchbp":
-                raise LedgerError(f"{self.path} is no ledger of torchbp: give another path.")
+                raise LedgerError("this is no ledger of torchbp")
             if record["schema"] > SCHEMA:
                 raise LedgerError(
-                    f"{self.path} has format {record['schema']}, and this torchbp reads up to {SCHEMA}: update torchbp."
+                    f"it has format {record['schema']}, and this torchbp reads up to {SCHEMA}: update torchbp"
                 )
+            if record["schema"] > 1 and self._last is None:
+                raise LedgerError("its checksum is missing")
             self.id = record["id"]
             return
         kind = record["kind"]
@@ -213,6 +230,8 @@ class Ledger:
             planned = record.pop("time")
             del record["kind"]
             attempt = Attempt(**record | {"estimate": Cost(**record["estimate"]), "times": {"planned": planned}})
+            if attempt.tag in self._attempts:
+                raise LedgerError(f"the attempt {attempt.tag} is planned a second time")
             self._attempts[attempt.tag] = attempt
             self._jobs.setdefault(attempt.key, []).append(attempt)
             jobs = self._runs.setdefault(attempt.run, {})
@@ -222,16 +241,10 @@ class Ledger:
             if not attempt.advance(record["state"], record["time"], record["details"]):
                 attempt.settle(record["details"])
         else:
+            kinds = {"kind": str, "run": str, "time": int | float, "data": dict}
+            if not all(isinstance(record[name], kind) for name, kind in kinds.items()):
+                raise TypeError("no note")
             self._notes.append(record)
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    try:
-        return json.dumps(record).encode() + b"\n"
-    except TypeError as error:
-        raise InputError(
-            f"The ledger holds what JSON can: numbers, texts, lists and dicts ({error}). Look at the labels and notes."
-        ) from None
 
 
 def _change(tag: str, state: str, now: float, details: Mapping[str, Any]) -> dict[str, Any]:

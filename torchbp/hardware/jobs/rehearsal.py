@@ -15,10 +15,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchbp.errors import InputError, UnknownNameError
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a
+from torchbp.errors import UnknownNameError
 from torchbp.hardware.calibration import Calibration
 from torchbp.hardware.jobs.results import ResultStore
-from torchbp.hardware.jobs.service import LocalService, Usage
+from torchbp.hardware.jobs.service import LocalService, Usage, an_executor
 from torchbp.hardware.outcomes import Outcomes
 from torchbp.hardware.program import Executor, Limit, Program
 
@@ -55,6 +57,7 @@ class RehearsalService:
 
     secrets: Collection[str] = ()
 
+    @checked(executor=an_executor, limit=a(Limit))
     def __init__(
         self,
         executor: Executor,
@@ -66,8 +69,6 @@ class RehearsalService:
         seconds_per_shot: float = 1e-3,
         limit: Limit | None = None,
     ) -> None:
-        if not 0 <= rate <= 1:
-            raise InputError(f"rate is a share of the jobs, from 0 to 1; got {rate!r}.")
         self.faults = list(FAULTS if faults is None else faults)
         for name in self.faults:
             if name not in FAULTS:

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, either, path
 from torchbp.errors import InputError, JobError, TorchBPError
 from torchbp.hardware.jobs.account import Account
 from torchbp.hardware.jobs.attempt import Attempt
@@ -26,9 +27,13 @@ from torchbp.hardware.jobs.dispatch import Dispatcher, Job, Patience
 from torchbp.hardware.jobs.failures import Failure
 from torchbp.hardware.jobs.ledger import Ledger
 from torchbp.hardware.jobs.results import ResultStore
-from torchbp.hardware.jobs.service import LocalService, Service
+from torchbp.hardware.jobs.service import LocalService, Service, an_executor, told
 from torchbp.hardware.outcomes import Outcomes
 from torchbp.hardware.program import Executor, Program
+
+
+def _a_service(name: str, value: Any) -> Any:
+    return value if isinstance(value, Service) and not isinstance(value, type) else an_executor(name, value)
 
 
 class JobRunner:
@@ -63,6 +68,12 @@ class JobRunner:
         InputError: no name for the run, or numbers that make no sense.
     """
 
+    @checked(
+        service=_a_service,
+        ledger=either(path, a(Ledger)),
+        budget=a(Budget, write="Budget(shots=1_000_000)"),
+        backoff=a(Backoff),
+    )
     def __init__(
         self,
         service: Service | Executor,
@@ -81,10 +92,6 @@ class JobRunner:
     ) -> None:
         if not isinstance(run, str) or not run:
             raise InputError(f'A run needs a name, such as run="vqe-seed-0", that it is found again by; got {run!r}.')
-        for name, value, least in (("retries", retries, 0), ("lookups", lookups, 1), ("in_flight", in_flight, 1)):
-            whole_number(name, value, least)
-        if poll <= 0 or (timeout is not None and timeout <= 0):
-            raise InputError(f"poll and timeout are seconds above 0; got poll={poll!r}, timeout={timeout!r}.")
         self.service = service if isinstance(service, Service) else LocalService(service)
         self.ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
         self.results = ResultStore(Path(self.ledger.path).parent / "results")
@@ -230,7 +237,7 @@ class JobRunner:
             number = len(self.ledger.job(job.key)) + 1
             seconds = self._to.ask("find", partial(self.service.estimate, job.program))
             size = job.program.shots, job.program.circuits
-            estimate = self.budget.price(self.name, None if isinstance(seconds, Failure) else seconds, *size)
+            estimate = self.budget.price(self.name, None if isinstance(seconds, Failure) else told(seconds), *size)
             run, content, occurrence = job.key
             name = hashlib.sha256(f"{run} {content} {occurrence}".encode()).hexdigest()[:16]
             tag = f"torchbp-{self.ledger.id}-{name}-{number}"

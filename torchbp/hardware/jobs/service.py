@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from torchbp.errors import BackendError
+from torchbp.arguments import checked, not_negative
+from torchbp.errors import BackendError, InputError
 from torchbp.hardware.calibration import Calibration
 from torchbp.hardware.outcomes import Outcomes
 from torchbp.hardware.program import Executor, Limit, Program
@@ -24,6 +25,25 @@ class Usage:
     quantum_seconds: float | None = None
     started: float | None = None
     ended: float | None = None
+
+
+def an_executor(name: str, value: Any) -> Any:
+    """A check of arguments: whatever runs programs."""
+    if not isinstance(value, Executor) or isinstance(value, type):
+        raise InputError(f"{name} is an Executor, an object with a name and a method run(program); got {value!r:.80}.")
+    return value
+
+
+def told(number: object) -> float | None:
+    """A time or a price as a service tells it, None where it is none: NaN, infinite, below zero, or no number.
+
+    What counts against a budget passes here. A number that is none must not count as nothing: for all that anybody
+    knows it stands for the costliest job of all.
+    """
+    try:
+        return not_negative("A time", number)
+    except InputError:
+        return None
 
 
 @runtime_checkable
@@ -92,6 +112,7 @@ class LocalService:
     limit = Limit()
     secrets: Collection[str] = ()
 
+    @checked(executor=an_executor)
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
         self.name = executor.name

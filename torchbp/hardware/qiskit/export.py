@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.circuits import Circuit, Parameter, PauliSum
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything
+from torchbp.circuits import Circuit, Parameter, PauliSum, given
 from torchbp.circuits.observables import as_observables
 from torchbp.errors import CircuitError, InputError
 from torchbp.layer import QuantumLayer
@@ -123,6 +125,7 @@ class QiskitExport:
         return x.detach().cpu().double().numpy()
 
 
+@checked(source=anything, observables=given.observables)
 def to_qiskit(
     source: QuantumLayer | Circuit,
     observables: PauliSum | str | Iterable[PauliSum | str] | None = None,

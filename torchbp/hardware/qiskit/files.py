@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchbp.circuits import Circuit, PauliSum
-from torchbp.errors import InputError, UnknownNameError
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a
+from torchbp.circuits import Circuit, PauliSum, given
+from torchbp.errors import InputError, TorchBPError, UnknownNameError
 from torchbp.hardware.qiskit.export import to_qiskit
+from torchbp.hardware.qiskit.qasm import check_source
 from torchbp.layer import QuantumLayer
 from torchbp.translation.packages import need
 from torchbp.translation.qiskit.notes import FORMAT, METADATA, current_notes, fingerprint, foreign_notes
@@ -46,6 +51,7 @@ class Loaded:
         return QuantumLayer(self.circuit, self.observables or None, **options)
 
 
+@checked(source=a(QuantumLayer, Circuit), observables=given.observables)
 def export(
     source: QuantumLayer | Circuit,
     path: str | os.PathLike[str],
@@ -76,6 +82,8 @@ def export(
         InputError: features for a format that keeps them as parameters, or none for one that can't.
     """
     path = Path(path)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InputError(f"{path} can't be written: give the name of a file in a folder that is there.")
     if format is None:
         format = {".qpy": "qpy", ".qasm": "qasm3", ".qasm3": "qasm3"}.get(path.suffix)
         if format is None:
@@ -105,6 +113,7 @@ def export(
     return path
 
 
+@checked()
 def load(path: str | os.PathLike[str]) -> Loaded:
     """Read a circuit from a QPY, OpenQASM 3 or OpenQASM 2 file; what kind it is, its first bytes say.
 
@@ -151,10 +160,21 @@ def _plain(name: str) -> str:
     return name.replace("[", "").replace("]", "")
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever a parser makes of a broken file, as one error."""
+    try:
+        yield
+    except TorchBPError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} can't be read ({type(error).__name__}: {error}): write it anew.") from error
+
+
 def _read(path: Path, data: bytes) -> Any:
     if data.startswith(b"QISKIT"):
-        with path.open("rb") as file:
-            circuits = need("qiskit.qpy").load(file)
+        with _reading(path):
+            circuits = need("qiskit.qpy").load(io.BytesIO(data))
         if len(circuits) != 1:
             raise InputError(f"{path} holds {len(circuits)} circuits: write each to a file of its own.")
         return circuits[0]
@@ -162,10 +182,13 @@ def _read(path: Path, data: bytes) -> Any:
         source = data.decode()
     except UnicodeDecodeError:
         source = ""
+    check_source(path, source)
     if "OPENQASM 3" in source:
         need("qiskit_qasm3_import")
-        return need("qiskit.qasm3").loads(source)
+        with _reading(path):
+            return need("qiskit.qasm3").loads(source)
     if "OPENQASM 2" in source:
         qasm2 = need("qiskit.qasm2")
-        return qasm2.loads(source, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
+        with _reading(path):
+            return qasm2.loads(source, include_path=(), custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
     raise InputError(f"{path} is neither QPY nor OpenQASM 2 or 3: {data[:20]!r}...")

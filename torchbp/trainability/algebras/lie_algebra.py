@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked
 from torchbp.backends import resolve_backend
 from torchbp.backends.base import check_capacity
-from torchbp.circuits import Circuit, PauliSum
-from torchbp.errors import CircuitError, InputError
+from torchbp.circuits import Circuit, PauliSum, given
+from torchbp.errors import InputError
 from torchbp.trainability.algebras.generators import Generators, distinct, find_generators
 from torchbp.trainability.algebras.operator_algebra import OperatorAlgebra
 from torchbp.trainability.algebras.pauli_algebra import PauliAlgebra
@@ -90,6 +90,7 @@ class LieAlgebra:
     __str__ = report
 
 
+@checked(circuit=given.circuit, observable=given.observable)
 def lie_algebra(
     circuit: Circuit,
     observable: PauliSum | str | None = None,
@@ -119,9 +120,6 @@ def lie_algebra(
     What it does not show: how many layers are "enough" for the prediction. It is the limit of many; shallow circuits
     have larger variances. Nor anything about starts that are not uniformly random.
     """
-    if not isinstance(circuit, Circuit):
-        raise CircuitError(f"lie_algebra needs a torchbp Circuit, got {type(circuit).__name__}.")
-    whole_number("max_dimension", max_dimension, 1)
     measured = PauliSum(observable) if isinstance(observable, str) else observable
     if measured is not None:
         measured.check_fits(circuit.n_wires)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import each, function, whole
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.errors import CapacityError, InputError
 from torchbp.trainability.algebras.lie_algebra import MAX_DIMENSION, LieAlgebra, lie_algebra
@@ -49,6 +51,7 @@ class LieGrowth:
     __str__ = report
 
 
+@checked(n_wires=each(whole(1)), observable=function)
 def lie_growth(
     make_circuit: Callable[[int], Circuit],
     n_wires: Iterable[int],

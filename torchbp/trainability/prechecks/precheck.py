@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchbp.circuits import Circuit, PauliSum, initialize
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything, batches
+from torchbp.circuits import Circuit, PauliSum, given, initialize
 from torchbp.circuits.initializers import Initializer
 from torchbp.diagnosis.concentration import Concentration, concentration
 from torchbp.diagnosis.light_cone import dead_weights
@@ -68,6 +70,7 @@ class _Case:
         return _Case(new, x, self.cotangent, self.starts if starts is None else starts, self.features_train)
 
 
+@checked(model=anything, loader=batches, observables=given.observables)
 def precheck(
     model: nn.Module | Circuit,
     loader: Iterable[Any] | None = None,
@@ -120,15 +123,11 @@ def precheck(
     the identity says nothing of what follows. And whether the model can solve the task at all.
     """
     began = time.perf_counter()
-    for name, value in (("steps", steps), ("budget", budget), ("seconds", seconds)):
-        if not value > 0:
-            raise InputError(f"{name} must be positive, got {value!r}.")
-    if price_per_shot is not None and not price_per_shot >= 0:
-        raise InputError(f"price_per_shot is at least 0, got {price_per_shot!r}.")
     generator = torch.Generator().manual_seed(seed)
     say = progress or (lambda _: None)
     say("a batch through the model")
     path, whole, quantum = _find(model, observables, layer, generator)
+    calibration = getattr(quantum.backend, "shots_before", 0)
     with undisturbed(whole):
         case = _case(whole, quantum, _batch(loader, quantum, isinstance(model, Circuit), generator), loss_fn)
         if init is not None or isinstance(model, Circuit):
@@ -165,6 +164,7 @@ def precheck(
         skipped=tuple(watch.skipped),
         interrupted=watch.interrupted,
         seconds=time.perf_counter() - began,
+        calibration_shots=calibration,
     )
 
 

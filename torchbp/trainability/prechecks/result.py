@@ -74,6 +74,7 @@ class Precheck:
         skipped: what there was no time for.
         interrupted: whether somebody stopped it (Ctrl-C).
         seconds: what it took.
+        calibration_shots: that a machine takes before the first step, to measure its readout errors.
     """
 
     layer: str
@@ -94,11 +95,12 @@ class Precheck:
     skipped: tuple[str, ...]
     interrupted: bool
     seconds: float
+    calibration_shots: int = 0
 
     @property
     def shots_per_run(self) -> float:
-        """Shots of a run of `steps` steps with an SNR of 3 at each, if all were as the first."""
-        return self.start.shots_per_step * self.steps
+        """Shots of a run of `steps` steps with an SNR of 3 at each, if all were as the first; calibration included."""
+        return self.start.shots_per_step * self.steps + self.calibration_shots
 
     @property
     def price(self) -> float | None:
@@ -134,6 +136,10 @@ class Precheck:
             f"gradient        {math.sqrt(self.start.mean_square):.3g} (root mean square at the start)",
             f"for an SNR of 3 {self._shots_text()}",
         ]
+        if self.calibration_shots:
+            lines.append(
+                f"calibration     {self.calibration_shots:,} shots before the first step, once (calibration_shots=)"
+            )
         if self.price is not None and math.isfinite(self.price):
             lines.append(f"price of a run  {self.price:,.2f} at {self.price_per_shot:g} a shot")
         if self.algebra is not None:

@@ -11,6 +11,8 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
+from torchbp.arguments import checked
+from torchbp.arguments.tensors import real_tensor
 from torchbp.errors import InputError
 
 TRUSTED_SHARE = 0.1
@@ -59,6 +61,7 @@ class VarianceEstimate:
         return asdict(self)
 
 
+@checked(values=real_tensor, noise=real_tensor)
 def variance_of(values: Tensor, noise: Tensor | None = None, confidence: float = 0.95) -> VarianceEstimate:
     """Mean over columns of the variance over draws, Var = mean_i Var_s[g_si], without the noise of measurement.
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, each, whole
 from torchbp.errors import InputError
 from torchbp.trainability.scans.moments import VarianceEstimate
 
@@ -103,6 +105,7 @@ class ScalingFit:
         return said
 
 
+@checked(sizes=each(whole(1)), estimates=each(a(VarianceEstimate)))
 def fit_scaling(
     sizes: Sequence[int],
     estimates: Sequence[VarianceEstimate],

@@ -11,15 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchbp.arguments import whole_number
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, anything, each, either, function, whole
+from torchbp.arguments.tensors import real_tensor
 from torchbp.backends import Backend, NoiseModel
-from torchbp.circuits import Circuit, PauliSum, initialize
+from torchbp.circuits import Circuit, PauliSum, given, initialize
 from torchbp.circuits.initializers import Initializer
 from torchbp.diagnosis.light_cone import dead_weights
 from torchbp.errors import InputError
 from torchbp.trainability.scans.draws import Draws, exact_draws, measured_draws
 from torchbp.trainability.scans.file import ScanFile
-from torchbp.trainability.scans.moments import VarianceEstimate, check_confidence, mean_square_of, variance_of
+from torchbp.trainability.scans.moments import VarianceEstimate, mean_square_of, variance_of
 from torchbp.trainability.scans.plan import Depth, Observable, PlannedRow, planned_rows
 from torchbp.trainability.scans.result import ScanRow, VarianceScan
 
@@ -47,6 +49,16 @@ class Progress:
     total: int
 
 
+@checked(
+    make_circuit=anything,
+    n_wires=each(whole(1)),
+    observable=either(function, given.observables),
+    depth=either(each(whole(0)), function),
+    x=either(function, real_tensor),
+    samples=whole(3),
+    noise=a(NoiseModel, write="NoiseModel(depolarizing_2q=0.01)"),
+    dtype=a(torch.dtype, write="torch.float64"),
+)
 def variance_scan(
     make_circuit: Callable[..., Circuit],
     n_wires: Iterable[int],
@@ -107,7 +119,8 @@ def variance_scan(
         >>> scan.verdict
         'exponential'
     """
-    _check(samples, tolerance, shots, confidence, seed, generator)
+    if seed is not None and generator is not None:
+        raise InputError("Give a seed or a generator, not both.")
     dtype = torch.get_default_dtype() if dtype is None else dtype
     rows = planned_rows(make_circuit, n_wires, observable, depth, x, backend, noise, dtype)
     settings: dict[str, Any] = {
@@ -247,26 +260,6 @@ def _squares(observables: Sequence[PauliSum]) -> float:
     """sum_k c_k^2 of the observables' sum, without the identity: (2^n + 1) times its variance over Haar states."""
     total = sum(observables[1:], observables[0])
     return sum(c**2 for string, c in total.terms if string)
-
-
-def _check(
-    samples: int,
-    tolerance: float | None,
-    shots: int | None,
-    confidence: float,
-    seed: int | None,
-    generator: torch.Generator | None,
-) -> None:
-    whole_number("samples", samples, 3)
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise InputError(f"tolerance is a relative standard error between 0 and 1, or None; got {tolerance!r}.")
-    if shots is not None:
-        whole_number("shots", shots, 1)
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise InputError(f"seed is a whole number, or None; got {seed!r}.")
-    if seed is not None and generator is not None:
-        raise InputError("Give a seed or a generator, not both.")
-    check_confidence(confidence)
 
 
 def _seed(seed: int | None, generator: torch.Generator | None) -> int:

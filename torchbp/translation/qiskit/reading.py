@@ -17,6 +17,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything
 from torchbp.circuits import Circuit, Operation, Parameter, constant
 from torchbp.circuits.circuit import QUBIT_UNITARY
 from torchbp.circuits.operations import GATES, Gate
@@ -31,6 +33,7 @@ from torchbp.translation.qiskit.placement import Placement
 Monomial = tuple[int, ...]
 
 
+@checked(circuit=anything, features=anything)
 def from_qiskit(circuit: Any, features: Any = None) -> Circuit:
     """A Qiskit circuit as a torchbp circuit, which a QuantumLayer trains.
 

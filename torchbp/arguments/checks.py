@@ -1,4 +1,4 @@
-"""What an argument must be: checks that public functions share, so that the same mistake is told in the same words."""
+"""Single numbers, told in the same words wherever they are wrong."""
 
 from __future__ import annotations
 
