@@ -31,9 +31,7 @@ class OnTrial(Remedy):
     A subclass calls `begin_trial` right before it changes anything, `take_pair` at the steps it chooses, and `settle`.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._trial: Trial | None = None
+    _trial: Trial | None = None
 
     @property
     def busy(self) -> bool:

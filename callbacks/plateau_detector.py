@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from torchbp.arguments import checked, kinds, whole_number
+from torchbp.arguments import checked, kinds
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.mechanics.evaluation import agreed, mean_over_ranks
 from torchbp.callbacks.mechanics.experiments.held_batches import HeldBatches
@@ -99,12 +99,7 @@ class PlateauDetector(Callback):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        whole_number("samples", samples, 2)
-        self.watch = Watch(
-            None if window is None else whole_number("window", window, 8),
-            whole_number("patience", patience, 1),
-            whole_number("cooldown", cooldown, 1),
-        )
+        self.watch = Watch(window, patience, cooldown)
         self._monitor_is_own = monitor is None
         self.monitor = monitor or GradientSNRMonitor()
         self.samples, self.seed, self.target = samples, seed, target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -48,7 +49,7 @@ class Trial:
             return 0
         every = QuantumWeights.of(module)
         spent = every.shots_used
-        states = [_stay, partial(self.snapshot.write, module)]
+        states: list[Callable[[], None]] = [_stay, partial(self.snapshot.write, module)]
         after, before = losses_of(trainer, module, states, batch, batch_idx, seed=seed, loss_fn=loss_fn)
         spent = every.shots_used - spent
         excuse(trainer, spent)
