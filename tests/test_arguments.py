@@ -12,10 +12,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import libraries
 import pytest
 import torch
 from torch import nn
 
+import torchbp
 from torchbp import trainability
 from torchbp.arguments import checked
 from torchbp.arguments.kinds import a, each, either, real, whole
@@ -58,6 +60,10 @@ def public() -> Iterator[tuple[str, Any]]:
             if callable(getattr(module, name)):
                 yield f"{room}.{name}", getattr(module, name)
     yield "layer.QuantumLayer", QuantumLayer
+    for name in ("from_torchquantum", "from_pennylane", "from_qiskit", "from_deepquantum", "within"):
+        yield f"layer.{name}", getattr(QuantumLayer, name)
+    yield "layer.accelerate", torchbp.accelerate
+    yield "layer.mark_quantum", torchbp.mark_quantum
     yield "probe.probe", import_module("torchbp.gradients.probe").probe
 
 
@@ -71,6 +77,10 @@ def ansatz() -> Circuit:
 
 def layer() -> QuantumLayer:
     return QuantumLayer(ansatz(), "Z0")
+
+
+def operators() -> nn.Module:
+    return torchbp.torchquantum.layer.U3CU3Layer0({"n_wires": 2, "n_blocks": 1})
 
 
 def make(start: torch.Tensor, seed: int) -> Any:
@@ -164,10 +174,12 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         | {"schedule": 2, "grow": 2, "freeze": False, "partitions": 2, "begin": "start", "strategy": "uniform"}
         | {"epochs": 2, "seed": 1}
     ),
+    "callbacks.NaturalGradient": lambda: REMEDY() | {"ill_conditioned": 5.0, "damping": 0.1},
+    "callbacks.OnTrial": lambda: REMEDY(),
     "callbacks.PlateauDetector": lambda: {
         "monitor": GradientSNRMonitor(),
         "patience": 2,
-        "window": 3,
+        "window": 9,
         "cooldown": 2,
         "samples": 8,
         "target": 0.1,
@@ -193,12 +205,17 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "optim.CMAES": lambda: {"params": list(layer().parameters())},
     "optim.CMAProposer": lambda: START | {"sigma": 0.1, "population": 4, "diagonal": True, "seed": 1},
     "optim.GradientFreeOptimizer": lambda: {"params": list(layer().parameters()), "make": lambda x: make(x, 0)},
+    "optim.QNSPSA": lambda: (
+        {"layer": layer(), "lr": 0.1, "perturbation": 0.1, "damping": 0.1} | {"resamplings": 2, "seed": 1}
+    ),
+    "optim.QuantumNaturalGradient": lambda: {"model": layer(), "lr": 0.1, "damping": 0.1, "samples": 2},
     "optim.Rotosolve": lambda: {"params": list(layer().parameters())},
     "optim.RotosolveProposer": lambda: START,
     "optim.SPSA": lambda: {"params": list(layer().parameters())},
     "optim.SPSAProposer": lambda: (
         START | {"first_step": 0.2, "perturbation": 0.1, "pairs": 2, "calibration": 3, "stability": 5.0, "seed": 1}
     ),
+    "optim.fubini_study": lambda: {"layer": layer(), "x": torch.zeros(1, 0)},
     "optim.propose": lambda: START | {"method": "spsa", "seed": 1, "options": {"pairs": 2}},
     "hardware.Backoff": lambda: {"first": 0.1, "longest": 1.0, "seed": 1, "sleep": lambda seconds: None},
     "hardware.Budget": lambda: {"shots": 10, "quantum_seconds": 1.0, "prices": {}, "scope": "run"},
@@ -324,6 +341,22 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         "init": "uniform",
         "generator": torch.Generator(),
     },
+    "layer.accelerate": lambda: {"model": libraries.pennylane_layer(), "example": torch.zeros(2, 3)},
+    "layer.from_deepquantum": lambda: (
+        SIMULATED() | {"observables": "Z0", "circuit": libraries.deepquantum_circuit(), "example": torch.zeros(2, 3)}
+    ),
+    "layer.from_pennylane": lambda: (
+        SIMULATED()
+        | {"observables": "Z0", "layer": libraries.pennylane_layer().qnode, "example": torch.zeros(2, 3)}
+        | {"weights": {"weights": torch.zeros(2, 3)}}
+    ),
+    "layer.from_qiskit": lambda: (
+        SIMULATED()
+        | {"observables": "Z0", "network": libraries.qiskit_connector().neural_network, "weights": torch.zeros(6)}
+    ),
+    "layer.from_torchquantum": lambda: SIMULATED() | {"observables": "Z0", "module": operators(), "n_wires": 2},
+    "layer.mark_quantum": lambda: {"module": nn.Linear(2, 2), "layers": {"a": "weight[0]"}, "n_wires": 2, "shots": 10},
+    "layer.within": lambda: SIMULATED() | {"model": operators()},
     "probe.probe": lambda: {
         "model": layer(),
         "batch": torch.zeros(4, 0),
@@ -353,6 +386,10 @@ def ENERGY() -> dict[str, Any]:
     }
 
 
+def SIMULATED() -> dict[str, Any]:
+    return {"backend": "fused", "shots": 10, "noise": NoiseModel(depolarizing_2q=0.1), "generator": torch.Generator()}
+
+
 def DRAWS() -> dict[str, Any]:
     return {"circuit": ansatz(), "samples": 8, "init": "uniform", "backend": "fused", "generator": torch.Generator()}
 
@@ -377,7 +414,7 @@ FITS = {
     "negative": "scale value coupling field target",
     "huge": """index scale value coupling field learning_rate sigma first_step perturbation stability timeout poll first
         longest per_second per_shot per_circuit seconds_per_shot budget price_per_shot quantum_seconds target span
-        seconds target_snr resume_when step shots""",
+        seconds target_snr resume_when step shots lr damping ill_conditioned""",
     "string": "name run path file folder ledger prefix study storage job_tags",
     "list": "job_tags",
     "None": "name max_evaluations resume_when",

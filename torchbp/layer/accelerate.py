@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from torchbp._torchquantum import tq
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, anything
 from torchbp.errors import CircuitError, InputError, TorchBPError
 from torchbp.layer.drop_in import CircuitDropIn, DropIn
 from torchbp.layer.quantum_layer import QuantumLayer
@@ -69,6 +71,7 @@ class Acceleration:
         return "\n".join(map(str, self.rows)) or "There is no quantum module of another library in this model."
 
 
+@checked(model=a(nn.Module), example=anything)
 def accelerate(model: nn.Module, example: Any = None) -> Acceleration:
     """Replace the quantum modules of other libraries in a model by fused layers, in place, and say what was done.
 

@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from torchbp._torchquantum import QuantumModule
-from torchbp.circuits import Circuit, PauliSum
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, anything, mapping
+from torchbp.arguments.tensors import real_tensor
+from torchbp.backends import resolve_with_noise
+from torchbp.circuits import Circuit, PauliSum, given
 from torchbp.errors import InputError
 from torchbp.translation import torchquantum
 from torchbp.translation.sharing import SharedWeights, values_at
@@ -40,6 +44,7 @@ class Translated(QuantumModule):
     circuit: Circuit
 
     @classmethod
+    @checked(module=a(nn.Module), observables=given.observables, noise=anything)
     def from_torchquantum(
         cls,
         module: nn.Module,
@@ -87,6 +92,7 @@ class Translated(QuantumModule):
         return cls._of(found, module, observables, options)
 
     @classmethod
+    @checked(layer=anything, observables=given.observables, weights=mapping)
     def from_pennylane(
         cls,
         layer: Any,
@@ -129,6 +135,7 @@ class Translated(QuantumModule):
         return cls._of(found, home, observables, {"shots": pennylane.shots_of(layer), **options})
 
     @classmethod
+    @checked(network=anything, observables=given.observables, weights=real_tensor)
     def from_qiskit(
         cls,
         network: Any,
@@ -165,6 +172,7 @@ class Translated(QuantumModule):
         return cls._of(found, home, observables, {"shots": networks.shots_of(network), **options})
 
     @classmethod
+    @checked(circuit=anything, observables=given.observables)
     def from_deepquantum(
         cls,
         circuit: Any,
@@ -206,6 +214,7 @@ class Translated(QuantumModule):
         return cast("Self", layer)
 
     @classmethod
+    @checked(model=a(nn.Module), noise=anything)
     def within(
         cls,
         model: nn.Module,
@@ -229,6 +238,7 @@ class Translated(QuantumModule):
             >>> model(torch.rand(8, 1, 28, 28)).shape
             torch.Size([8, 2])
         """
+        resolve_with_noise(backend, noise)  # what is wrong with them is said now, not when the model is called
         options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
         return CircuitsWithin(model, partial(_untrained, cls, options))
 

@@ -10,6 +10,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import anything, each, mapping, text
 from torchbp.errors import InputError
 from torchbp.translation.adapters.adapter import Adapter, Layers, Part, by_leading_axis
 
@@ -18,6 +20,7 @@ _MARK = "_torchbp_quantum"
 _NAME = re.compile(r"(?P<name>[\w.]+)(\[(?P<row>\d+)\])?")
 
 
+@checked(module=anything, layers=mapping)
 def mark_quantum(
     module: Marked,
     layers: Mapping[str, str | Iterable[str]] | None = None,
@@ -47,7 +50,7 @@ def mark_quantum(
     is_class = isinstance(module, type) and issubclass(module, nn.Module)
     if not is_class and not isinstance(module, nn.Module):
         raise InputError(f"mark_quantum takes a torch.nn.Module or a class of them, got {type(module).__name__}.")
-    plain = None if layers is None else {n: (p,) if isinstance(p, str) else tuple(p) for n, p in layers.items()}
+    plain = None if layers is None else {name: each(text)(f"layers[{name!r}]", p) for name, p in layers.items()}
     if plain is not None and isinstance(module, nn.Module):
         _chosen(plain, module)
     setattr(module, _MARK, (plain, n_wires, shots))
