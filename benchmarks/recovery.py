@@ -16,8 +16,8 @@ weights of a circuit that knows nothing of the solution:
     chain      ground state of a short Ising chain, shallow circuit, small start: half of the runs learn for a hundred
                steps, in which remedies could do harm, the others end in a trap
     heisenberg6, heisenberg8   ground state of an open Heisenberg chain
-    state6     a random product state behind a random circuit, to be undone: a global projector
-    cancer     breast cancer, six principal components, deep circuit
+    state9     a random product state behind a random circuit, to be undone: a global projector
+    cancer     breast cancer, nine principal components, deep circuit
     qaoa       MaxCut of a weighted graph by six layers of QAOA
 
 Arms: unguarded Adam; the same with early stopping; `restarts`, what users do by hand: Adam, and when the mean loss of
@@ -178,8 +178,8 @@ def heisenberg_chain(n: int, depth: int) -> Callable[[int, float], Any]:
 
 def state(seed: int, rate: float) -> Any:
     """Weights that undo a random circuit: the energy is minus the probability of finding all wires in 0."""
-    n, target = 6, hardware_efficient(6, 1, ("ry",))
-    hidden = math.pi * (2 * torch.rand(target.n_weights, generator=generator(seed)) - 1)
+    n = 9
+    hidden = math.pi * (2 * torch.rand(n, generator=generator(seed)) - 1)
     circuit = Circuit(n)
     for wire in range(n):
         circuit.append("ry", wire, float(hidden[wire]))
@@ -248,8 +248,8 @@ def classifier(seed: int, rate: float, quantum: QuantumLayer, batch: int, data: 
 
 
 def breast_cancer(seed: int, rate: float) -> Any:
-    circuit = angle_encoding(6, scale=math.pi / 2) + hardware_efficient(6, 6, ("ry", "rz"))
-    quantum = QuantumLayer(circuit, global_z(6), shots=16, init="uniform", generator=generator(seed))
+    circuit = angle_encoding(9, scale=math.pi / 2) + hardware_efficient(9, 6, ("ry", "rz"))
+    quantum = QuantumLayer(circuit, global_z(9), shots=16, init="uniform", generator=generator(seed))
     return classifier(seed, rate, quantum, 8, cancer)
 
 
@@ -273,7 +273,7 @@ TASKS = {
     "chain": Task(shallow_ising, 3_000_000, "energy"),
     "heisenberg6": Task(heisenberg_chain(6, 4), 3_000_000, "energy"),
     "heisenberg8": Task(heisenberg_chain(8, 5), 6_000_000, "energy"),
-    "state6": Task(state, 1_000_000, "energy"),
+    "state9": Task(state, 1_000_000, "energy"),
     "cancer": Task(breast_cancer, 3_000_000, "train_loss"),
     "qaoa": Task(weighted_qaoa, 600_000, "energy"),
 }

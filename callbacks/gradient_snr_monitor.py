@@ -15,13 +15,13 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from torchbp.arguments import checked
+from torchbp.arguments import checked, whole_number
 from torchbp.callbacks.mechanics.constant_weights import constant
 from torchbp.callbacks.mechanics.evaluation import sum_over_ranks
 from torchbp.callbacks.mechanics.investigation import quantum_layers as _layers
 from torchbp.callbacks.mechanics.isolation import LossFunction, probing, training_loss
 from torchbp.callbacks.mechanics.optimizer_state import raw_optimizers
-from torchbp.callbacks.records.loggers import Loggers
+from torchbp.callbacks.records.boards import Boards
 from torchbp.callbacks.records.measurement import History, Measurement
 from torchbp.callbacks.records.pictures import picture_due
 from torchbp.errors import InputError, PreconditionError, TorchBPError
@@ -115,7 +115,8 @@ class GradientSNRMonitor(Callback):
         super().__init__()
         if source != TRAINING:
             check_source(source)
-        self.every_n_steps, self.n_microbatches, self.source = every_n_steps, n_microbatches, source
+        self.every_n_steps = whole_number("every_n_steps", every_n_steps, 1)
+        self.n_microbatches, self.source = whole_number("n_microbatches", n_microbatches, 2), source  # for a spread
         self.loss_fn, self.draw_heatmap, self.groups = loss_fn, heatmap, groups
         self.per_weight, self.shots_to_resolve = per_weight, shots_to_resolve
         self.spacing = 1
@@ -130,7 +131,7 @@ class GradientSNRMonitor(Callback):
         self._resumes = False
         self._model: Callable[[], Any] = lambda: None
         self._warned: set[str] = set()
-        self._loggers = Loggers()
+        self._boards = Boards()
 
     @property
     def steps(self) -> int:
@@ -175,7 +176,7 @@ class GradientSNRMonitor(Callback):
         if not self._resumes and self._model() is not pl_module:  # another run
             self._steps, self.history, self.statistics = 0, [], {}
         self._resumes, self._model = False, ref(pl_module)
-        self._loggers = Loggers()
+        self._boards = Boards()
         self._source, self._deaf = _on_parts(self.source), False
         self._stop_listening()
         groups = self.groups(pl_module)
@@ -229,11 +230,11 @@ class GradientSNRMonitor(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if picture_due(trainer.current_epoch + 1, trainer.max_epochs):
-            self._report(trainer)
+            self._boards.report(trainer, self.history, self.draw_heatmap)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         if not picture_due(trainer.current_epoch, trainer.max_epochs):  # else it was drawn a moment ago
-            self._report(trainer)
+            self._boards.report(trainer, self.history, self.draw_heatmap)
 
     def _measure(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> list[LayerSummary]:
         if any(nn.parameter.is_lazy(p) for p in module.parameters()):  # they take shape in the first forward
@@ -344,16 +345,8 @@ class GradientSNRMonitor(Callback):
     def _note(
         self, trainer: Any, module: Any, step: int, layers: list[LayerSummary], shots: dict[str, float] | None
     ) -> None:
-        if not any(layer.n_samples for layer in layers):
-            return
-        measurement = Measurement(step, tuple(layers))
-        self.history.append(measurement)
-        if len(self.history) > MAX_HISTORY:
-            self.history = self.history[-1::-2][::-1]
-        if not trainer.barebones:
-            module.log_dict(measurement.summary(), on_step=True, on_epoch=False, logger=False, batch_size=1)
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            self._loggers.log(trainer.loggers, measurement, shots, self.statistics if self.per_weight else None)
+        if any(layer.n_samples for layer in layers):
+            self._record(trainer, module, Measurement(step, tuple(layers)), shots)
 
     def _shots(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> dict[str, float] | None:
         if not self.shots_to_resolve:
@@ -369,10 +362,15 @@ class GradientSNRMonitor(Callback):
             self._warn(trainer, "shots", f"{text}: {type(error).__name__}: {error}")
             return {}
 
-    def _report(self, trainer: Any) -> None:
-        if not trainer.is_global_zero or trainer.fast_dev_run or not self.history:
-            return
-        self._loggers.report(trainer.loggers, self.history, self.draw_heatmap)
+    def _record(
+        self, trainer: Any, module: Any, measurement: Measurement, shots: dict[str, float] | None = None
+    ) -> None:
+        self.history.append(measurement)
+        if len(self.history) > MAX_HISTORY:
+            self.history = self.history[-1::-2][::-1]
+        if not trainer.barebones:
+            module.log_dict(measurement.summary(), on_step=True, on_epoch=False, logger=False, batch_size=1)
+        self._boards.log(trainer, measurement, shots, self.statistics if self.per_weight else None)
 
     def _say_once(self, occasion: str, message: str) -> None:
         if occasion not in self._warned:

@@ -62,12 +62,14 @@ class OnTrial(Remedy):
         return agreed(trainer, self._trial.comparison(EARLY).decision is Decision.WORSE)
 
     def is_over(self, trainer: Any, since: int, steps: int) -> bool:
-        """Whether to settle now: so many steps after that one, or at once where the loss is lost and was not before."""
+        """Whether to settle now: so many steps after that one; half of them where the loss is clearly higher, so that a
+        trial that fails costs less; at once where the loss is lost and was not before."""
         trial = self._trial
         if trial is None:
             return False
         lost = bool(trial.after) and not math.isfinite(trial.after[-1]) and math.isfinite(trial.before[-1])
-        return agreed(trainer, lost or self.step - since >= steps)
+        spent = self.step - since
+        return agreed(trainer, lost or spent >= steps or (2 * spent >= steps and self.is_worse(trainer)))
 
     def settle(self, trainer: Any, module: Any, what: str, *, doubt_keeps: bool = False) -> bool:
         """Judge, and go back where it was no good; whether the change is kept.

@@ -316,7 +316,7 @@ class PlateauDetector(Callback):
         evidence = Evidence(
             step=self.step,
             loss=trend,
-            span=max(self._known.span, trend.start - trend.now),  # NaN, as long as there was no survey
+            span=max(self._known.span, trend.fall),  # NaN, as long as there was no survey
             scale=self._known.scale,
             horizon=self.watch.horizon,
             patience=self.watch.patience,

@@ -9,7 +9,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, Any
+
+TESTS = Path(__file__).parent
+
+SEARCH = os.pathsep.join([str(TESTS), *(str(folder) for folder in TESTS.iterdir() if folder.is_dir())])
+"""PYTHONPATH of a process that imports tests and their helpers."""
 
 PATIENCE = 1800.0
 """Seconds until a process counts as hanging: far beyond what a busy machine needs."""

@@ -174,8 +174,6 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         | {"schedule": 2, "grow": 2, "freeze": False, "partitions": 2, "begin": "start", "strategy": "uniform"}
         | {"epochs": 2, "seed": 1}
     ),
-    "callbacks.NaturalGradient": lambda: REMEDY() | {"ill_conditioned": 5.0, "damping": 0.1},
-    "callbacks.OnTrial": lambda: REMEDY(),
     "callbacks.PlateauDetector": lambda: {
         "monitor": GradientSNRMonitor(),
         "patience": 2,
@@ -193,6 +191,8 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         "dry_run": True,
     },
     "callbacks.PlateauStopping": lambda: REMEDY() | {"patience": 3, "confidence": 0.5},
+    "callbacks.NaturalGradient": lambda: REMEDY() | {"ill_conditioned": 5.0, "damping": 0.1},
+    "callbacks.OnTrial": lambda: REMEDY(),
     "callbacks.Remedy": lambda: REMEDY(),
     "callbacks.ShotBudget": lambda: {"total": 100, "per_epoch": 10, "policy": "degrade", "min_shots": 5},
     "callbacks.ShotLedger": lambda: {"runners": [], "every_n_steps": 5, "detector": PlateauDetector()},
@@ -205,17 +205,22 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
     "optim.CMAES": lambda: {"params": list(layer().parameters())},
     "optim.CMAProposer": lambda: START | {"sigma": 0.1, "population": 4, "diagonal": True, "seed": 1},
     "optim.GradientFreeOptimizer": lambda: {"params": list(layer().parameters()), "make": lambda x: make(x, 0)},
-    "optim.QNSPSA": lambda: (
-        {"layer": layer(), "lr": 0.1, "perturbation": 0.1, "damping": 0.1} | {"resamplings": 2, "seed": 1}
-    ),
-    "optim.QuantumNaturalGradient": lambda: {"model": layer(), "lr": 0.1, "damping": 0.1, "samples": 2},
+    "optim.QNSPSA": lambda: {
+        "layer": layer(),
+        "lr": 0.1,
+        "perturbation": 0.1,
+        "damping": 0.1,
+        "resamplings": 2,
+        "seed": 1,
+    },
+    "optim.QuantumNaturalGradient": lambda: {"model": layer(), "lr": 0.1, "damping": 0.1, "samples": 3},
     "optim.Rotosolve": lambda: {"params": list(layer().parameters())},
     "optim.RotosolveProposer": lambda: START,
     "optim.SPSA": lambda: {"params": list(layer().parameters())},
     "optim.SPSAProposer": lambda: (
         START | {"first_step": 0.2, "perturbation": 0.1, "pairs": 2, "calibration": 3, "stability": 5.0, "seed": 1}
     ),
-    "optim.fubini_study": lambda: {"layer": layer(), "x": torch.zeros(1, 0)},
+    "optim.fubini_study": lambda: {"layer": layer()},
     "optim.propose": lambda: START | {"method": "spsa", "seed": 1, "options": {"pairs": 2}},
     "hardware.Backoff": lambda: {"first": 0.1, "longest": 1.0, "seed": 1, "sleep": lambda seconds: None},
     "hardware.Budget": lambda: {"shots": 10, "quantum_seconds": 1.0, "prices": {}, "scope": "run"},
@@ -445,7 +450,7 @@ def outcome(name: str, word: str, kind: str) -> str:
     """ "clear", "meant", "silent", or what was raised."""
     call = TRIED[name]
     try:
-        if name in ("models.HybridModule", "callbacks.Remedy"):  # which are abstract
+        if name in ("models.HybridModule", "callbacks.OnTrial", "callbacks.Remedy"):  # which are abstract
             call = type("Own", (call,), {"loss": None, "make_metrics": lambda self: {}})
         call(**{**CALLS[name](), word: WRONG[kind]})
     except TorchBPError:
@@ -466,7 +471,7 @@ def test_every_public_callable_has_a_place() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(CALLS) - {"hardware.IBMService", "models.HybridModule", "callbacks.Remedy"})
+    "name", sorted(set(CALLS) - {"hardware.IBMService", "models.HybridModule", "callbacks.OnTrial", "callbacks.Remedy"})
 )
 def test_the_calls_are_right(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the battery changes one argument of runs as it is."""

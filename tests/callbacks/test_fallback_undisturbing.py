@@ -9,13 +9,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from fits import PACKAGES, lightning_module, same, trace
-from processes import run_alone
+from processes import SEARCH, run_alone
 
 from torchbp import QuantumLayer
 from torchbp.backends.noise import NoiseModel
@@ -275,7 +274,7 @@ def test_two_processes(tmp_path):
     """Plain DDP, which waits for the gradient of each parameter that it knows."""
     script = tmp_path / "run.py"
     script.write_text(DDP)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": SEARCH}
     command = [sys.executable, "-W", "ignore", script, tmp_path]
     done = run_alone(command, env=environment)
     assert done.returncode == 0, done.stderr

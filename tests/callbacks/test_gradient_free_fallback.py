@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from fits import lightning_module, loader, plain_module, trainer_of
-from processes import run_alone
+from processes import SEARCH, run_alone
 from test_fallback_undisturbing import Still, measured
 from test_plateau_detector import eager, simple
 from test_plateau_detector import loader as plateau_loader
@@ -280,7 +280,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
         f"import torch, test_gradient_free_fallback as t; torch.set_num_threads(1); t.run({str(tmp_path)!r}, 'killed')"
     )
     command = [sys.executable, "-W", "ignore", "-c", program]
-    done = run_alone(command, cwd=Path(__file__).parent)
+    done = run_alone(command, cwd=Path(__file__).parent, env=os.environ | {"PYTHONPATH": SEARCH})
     assert done.returncode == -signal.SIGKILL, done.stderr
     (resumed, *same), (whole, *rest) = run(tmp_path, "resumed"), run(tmp_path, "whole")
     assert same == rest
@@ -339,7 +339,7 @@ def test_two_processes_decide_alike(tmp_path: Path) -> None:
     """Each with its half of the data; once only one of them finds no finite loss. Nobody waits for ever."""
     script = tmp_path / "run.py"
     script.write_text(RANKS)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": SEARCH}
     command = [sys.executable, "-W", "ignore", str(script), str(tmp_path)]
     done = run_alone(command, env=environment)
     assert done.returncode == 0, done.stderr

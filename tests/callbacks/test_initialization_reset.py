@@ -172,7 +172,8 @@ def test_it_goes_back_if_it_is_no_better():
 
     remedy.act, remedy._judge = act, judge  # type: ignore[method-assign]
     trainer = fit(model, [remedy], loader, max_epochs=14)
-    assert kinds(remedy) == [(4, "reset"), (10, "rollback")]
+    assert [kind for _, kind in kinds(remedy)] == ["reset", "rollback"]
+    assert 4 + 3 <= remedy.events[1].step <= 4 + 6  # between half of the trial, where it may be called off, and its end
     assert equal(*seen)
     assert remedy.events[1].data["loss_after"] > remedy.events[1].data["loss_before"]
     assert not trainer.strategy.optimizers[0]._optimizer_step_post_hooks

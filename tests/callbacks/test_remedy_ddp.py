@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import run_alone
+from processes import SEARCH, run_alone
 
 SCRIPT = """
 import sys, warnings
@@ -69,7 +69,7 @@ def test_two_processes_decide_alike(tmp_path: Path, trouble: str) -> None:
     """
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
-    environment = {"PYTHONPATH": str(Path(__file__).parent), "PATH": ""}
+    environment = {"PYTHONPATH": SEARCH, "PATH": ""}
     command = [sys.executable, str(script), str(tmp_path), trouble]
     done = run_alone(command, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]

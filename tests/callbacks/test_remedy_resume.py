@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import run_alone
+from processes import SEARCH, run_alone
 
 SCRIPT = """
 import os, signal, sys, warnings
@@ -102,7 +102,7 @@ def test_a_killed_run_ends_as_the_undisturbed_one(tmp_path: Path, kind: str, kil
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(tmp_path), kind, ",".join(map(str, kills))]
-    environment = {"PYTHONPATH": str(Path(__file__).parent), "PATH": ""}
+    environment = {"PYTHONPATH": SEARCH, "PATH": ""}
     done = run_alone(command, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESUMED")]

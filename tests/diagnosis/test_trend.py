@@ -67,6 +67,14 @@ def test_rate_and_beginning() -> None:
     assert found.rate == pytest.approx(1.0)
 
 
+def test_a_fall_within_the_noise_is_none() -> None:
+    """Oracle: white noise about one level: 2,000 windows, of which 5% lie beyond two errors on either side; more than
+    150 above zero have a probability below 1e-6 (binomial)."""
+    windows = np.random.default_rng(2).normal(size=(2000, 80))
+    assert sum(LossTrend.of(w[20:], w[:15]).fall > 0 for w in windows) <= 150
+    assert LossTrend.of(np.linspace(1, 0, 40)).fall == pytest.approx(1 - 4.5 / 39)
+
+
 @pytest.mark.parametrize("losses", [[], [1.0], [1.0, 0.5, 0.2]])
 def test_too_few_for_a_trend(losses: list[float]) -> None:
     found = LossTrend.of(losses)

@@ -169,7 +169,7 @@ def test_trained_observables_are_refused():
 def test_no_layer_of_pennylane():
     with pytest.raises(InputError, match=r"takes a qml.qnn.TorchLayer or a QNode, got Linear"):
         QuantumLayer.from_pennylane(torch.nn.Linear(1, 1))
-    with pytest.raises(InputError, match=r"real features \(B, F\) or \(F,\), got list"):
+    with pytest.raises(InputError, match=r"example is a Tensor, got \[1\.0\]"):
         QuantumLayer.from_pennylane(torch_layer(), example=[1.0])
 
 

@@ -48,6 +48,12 @@ class LossTrend:
         """Fall of the loss per step; negative where it rises."""
         return -self.change / max(1, self.steps - 1)
 
+    @property
+    def fall(self) -> float:
+        """From the start to now, as far as it is beyond two standard errors of a mean over a quarter of the window."""
+        error = 2 * self.noise * math.sqrt(2 / max(1, self.steps // 4)) if self.steps > 3 else 0.0
+        return self.start - self.now - error
+
     @classmethod
     def of(cls, losses: Sequence[float], beginning: Sequence[float] = ()) -> LossTrend:
         """The trend of these losses, one a step; at least four are needed for one.

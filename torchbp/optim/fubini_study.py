@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torchbp.arguments import checked
-from torchbp.arguments.kinds import a
+from torchbp.arguments.kinds import a, anything
 from torchbp.backends.base import initial_states
 from torchbp.backends.shots import Sampler
 from torchbp.layer import QuantumLayer
@@ -18,7 +18,7 @@ _CHUNK = 2**22
 """Amplitudes simulated at once."""
 
 
-@checked(layer=a(QuantumLayer, write="QuantumLayer(circuit, observables)"))
+@checked(layer=a(QuantumLayer), x=anything)
 def fubini_study(layer: QuantumLayer, x: Tensor | None = None) -> dict[str, Tensor]:
     """The metric g_ij = Re[<d_i psi|d_j psi> - <d_i psi|psi><psi|d_j psi>] within each layer of the circuit.
 

@@ -54,9 +54,8 @@ def translate(layer: Any, weights: Mapping[str, Tensor], example: Tensor | None)
             f"The QNode has an argument {argument!r}: pass example=, a batch of features (B, F), or one sample (F,) "
             "for a QNode that takes one at a time."
         )
-    if example is not None and (not isinstance(example, Tensor) or example.ndim == 0 or example.is_complex()):
-        got = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
-        raise InputError(f"The example must be real features (B, F) or (F,), got {got}.")
+    if example is not None and (example.ndim == 0 or example.is_complex()):
+        raise InputError(f"The example must be real features (B, F) or (F,), got {tuple(example.shape)}.")
     n_features = example.shape[-1] if example is not None and takes_features else 0
     single = example is not None and example.ndim == 1
     with warnings.catch_warnings():

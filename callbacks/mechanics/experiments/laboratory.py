@@ -128,7 +128,7 @@ class Laboratory:
     def _survey(self, evidence: Evidence) -> Evidence:
         layers = tuple(self._look_at(layer) for layer in evidence.layers)
         spans = [max(abs(x.landscape.mean - x.landscape.here), 2 * x.landscape.std) for x in layers if x.landscape]
-        fall = evidence.loss.start - evidence.loss.now
+        fall = evidence.loss.fall
         sizes = [*spans, *(size for size in (fall, evidence.span) if spans and not math.isnan(size))]
         span = max(sizes, default=math.nan)
         known = [way.scale(self.layers[path]) for path, way in self.ways.items()]

@@ -6,7 +6,6 @@ import importlib
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,10 +42,17 @@ def read(folder: str) -> EventAccumulator:
     return events
 
 
+class Told:
+    """As much of a trainer as an announcement asks for."""
+
+    is_global_zero, fast_dev_run, ckpt_path = True, False, None
+
+
 def announced(pl: Any, folder: Path) -> Any:
     """A logger after these events have been announced to it."""
     logger = importlib.import_module(f"{pl.__name__}.loggers").TensorBoardLogger(folder)
-    told = SimpleNamespace(log_dir=logger.log_dir, loggers=[logger], is_global_zero=True, fast_dev_run=False)
+    told = Told()
+    told.log_dir, told.loggers = logger.log_dir, [logger]
     for event in EVENTS:
         announce(told, event)
     logger.experiment.flush()
