@@ -205,7 +205,7 @@ class AdaptiveShots(Remedy):
         return max(WORTHWHILE, self.step)
 
     def _concerned(self, trainer: Any, module: Any, diagnosis: Diagnosis) -> dict[str, QuantumLayer]:
-        return self.concerned(trainer, module, diagnosis, whole=True).layers
+        return self.concerned(trainer, module, diagnosis, whole=True).known
 
 
 def raised(shots: int, snr: float, target: float) -> int:

@@ -393,6 +393,6 @@ def _no_quantum_layer(module: nn.Module) -> str:
     listed = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in seen.items())
     return (
         f"GradientSNRMonitor found no quantum layer in {type(module).__name__}; it saw {listed or 'no parameters'}, "
-        "and measures these. It knows torchbp.QuantumLayer and TorchQuantum's modules; a circuit written as functions "
-        "inside a plain torch.nn.Module shows when that class is a torchquantum.QuantumModule instead."
+        "and measures these. Of a circuit written as functions in a plain torch.nn.Module, or of another library, "
+        "torchbp.mark_quantum(module) says that it is one."
     )

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torchbp.arguments import checked
 from torchbp.arguments.kinds import anything, each, either, function, text, whole
 from torchbp.callbacks.mechanics.growth import Stage, allows, stages
-from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.mechanics.optimizer_state import forget, raw_optimizers
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights, averaged_models, layer_names
 from torchbp.callbacks.mechanics.step_hooks import StepHooks
@@ -22,7 +21,7 @@ from torchbp.callbacks.remedy import a_detector
 from torchbp.circuits.initializers import INITIALIZERS, Initializer
 from torchbp.diagnosis.verdicts import Diagnosis, Verdict
 from torchbp.errors import UnknownNameError
-from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer, quantum_modules
 
 
 class LayerwiseTraining(OnTrial):
@@ -189,7 +188,7 @@ class LayerwiseTraining(OnTrial):
         self._entered, self._began, self._whole = state_dict["since"]
 
     def _plan(self, module: Any) -> None:
-        layers = quantum_layers(module).items()
+        layers = quantum_modules(module).items()
         names = None if self._names is None else set(self._names)
         counts = [
             len(own) for path, q in layers if (own := layer_names(path, q)) and not (names and names.isdisjoint(own))
@@ -255,9 +254,9 @@ class LayerwiseTraining(OnTrial):
         self._hooks.share = 0.0
 
 
-def _mask(layer: QuantumLayer, wanted: Callable[[int], bool]) -> Tensor:
+def _mask(layer: AnyLayer, wanted: Callable[[int], bool]) -> Tensor:
     """(P,) bool: weights in those of the circuit's layers whose number is wanted."""
-    mask = torch.zeros(layer.circuit.n_weights, dtype=torch.bool)
+    mask = torch.zeros(layer.n_weights, dtype=torch.bool)
     for k, indices in enumerate(layer.weight_groups.values()):
         mask[list(indices)] = wanted(k)
     return mask
@@ -266,6 +265,6 @@ def _mask(layer: QuantumLayer, wanted: Callable[[int], bool]) -> Tensor:
 def _places(module: Any) -> dict[str, int]:
     """The number of each circuit layer in its circuit, by the name the monitor gives it."""
     found: dict[str, int] = {}
-    for path, layer in quantum_layers(module).items():
+    for path, layer in quantum_modules(module).items():
         found |= {name: k for k, name in enumerate(layer_names(path, layer))}
     return found

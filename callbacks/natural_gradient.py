@@ -84,8 +84,10 @@ class NaturalGradient(OnTrial):
         return "train the quantum weights by natural gradient"
 
     def suits(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> bool:
-        layers = self.concerned(trainer, module, diagnosis, whole=True).layers.values()
-        return bool(layers) and all(q.shots is None and q.noise is None and not measures(q.backend) for q in layers)
+        weights = self.concerned(trainer, module, diagnosis, whole=True)
+        known = weights.known.values()
+        exact = all(q.shots is None and q.noise is None and not measures(q.backend) for q in known)
+        return len(known) == len(weights.layers) > 0 and exact
 
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
         self._tried = True
@@ -150,7 +152,7 @@ class NaturalGradient(OnTrial):
             forget(optimizer, weights.elements())
         self._pins = StepHooks(raw_optimizers(trainer), weights.elements())
         self._pins.share = 0.0
-        layers = weights.layers.values()
+        layers = weights.known.values()
         self._optimizer = QuantumNaturalGradient(layers, self._rate, damping=self.damping, samples=SAMPLES)
 
     def _look(
@@ -160,7 +162,7 @@ class NaturalGradient(OnTrial):
         loss_fn, present = self.detector.loss_fn, weights.read()
         worst, change = 1.0, torch.zeros_like(present)
         parts = weights.split(change)
-        for path, layer in weights.layers.items():
+        for path, layer in weights.known.items():
             with training_loss(trainer, module, batch_idx, loss_fn) as loss:
                 way: Passage = passage(layer, partial(loss, split_batch(batch, 1)[0]))
             x = None if way.x is None else way.x[:SAMPLES]

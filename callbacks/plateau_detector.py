@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from weakref import ref
 
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from torchbp.arguments import checked, kinds, whole_number
+from torchbp.arguments import checked, kinds
 from torchbp.callbacks.gradient_snr_monitor import GradientSNRMonitor
 from torchbp.callbacks.mechanics.evaluation import agreed, mean_over_ranks
 from torchbp.callbacks.mechanics.experiments.held_batches import HeldBatches
@@ -22,7 +23,7 @@ from torchbp.callbacks.mechanics.experiments.laboratory import investigate
 from torchbp.callbacks.mechanics.experiments.loss_feed import LossFeed
 from torchbp.callbacks.mechanics.experiments.references import References
 from torchbp.callbacks.mechanics.experiments.step_record import StepRecord
-from torchbp.callbacks.mechanics.investigation import current_loss, quantum_layers
+from torchbp.callbacks.mechanics.investigation import current_loss
 from torchbp.callbacks.mechanics.isolation import LossFunction
 from torchbp.callbacks.records.announcement import announce
 from torchbp.callbacks.records.events import Event
@@ -35,6 +36,7 @@ from torchbp.diagnosis.verdicts import Diagnosis
 from torchbp.diagnosis.watch import Watch
 from torchbp.errors import TorchBPError
 from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer, ForeignLayer, quantum_modules
 
 T = TypeVar("T")
 
@@ -74,8 +76,8 @@ class PlateauDetector(Callback):
     Raises:
         InputError: patience, window, cooldown or samples too small.
 
-    What it does not see: quantum modules that are not torchbp layers have their gradients measured, but no circuit to
-    probe; a model without a torchbp layer gets no verdict, and one warning.
+    What it does not see: the circuit of other libraries' modules (`torchbp.layer.foreign`), which it judges by what
+    they return; and TorchQuantum's that were not translated, whose gradients are measured, and which get no verdict.
     """
 
     @checked(
@@ -97,12 +99,7 @@ class PlateauDetector(Callback):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        whole_number("samples", samples, 2)
-        self.watch = Watch(
-            None if window is None else whole_number("window", window, 8),
-            whole_number("patience", patience, 1),
-            whole_number("cooldown", cooldown, 1),
-        )
+        self.watch = Watch(window, patience, cooldown)
         self._monitor_is_own = monitor is None
         self.monitor = monitor or GradientSNRMonitor()
         self.samples, self.seed, self.target = samples, seed, target
@@ -190,12 +187,15 @@ class PlateauDetector(Callback):
         self._clear()
         if self._drives_monitor:
             self.monitor.on_fit_start(trainer, pl_module)
-        layers = quantum_layers(pl_module)
+        layers = quantum_modules(pl_module)
         self._steps.begin(layers)
         if not layers:
             name = type(pl_module).__name__
-            text = f"PlateauDetector found no torchbp.QuantumLayer in {name}, so it has no circuit to probe and gives"
-            self._warn(trainer, "no layer", f"{text} no verdict; the monitor's measurements are still logged.")
+            text = f"PlateauDetector found no quantum layer in {name} that it could call at other weights, and gives no"
+            self._warn(trainer, "no layer", f"{text} verdict; the monitor's measurements are still logged.")
+        for path in [p for p, q in layers.items() if isinstance(q, ForeignLayer) and p not in self._warned]:
+            self._warned.add(path)
+            rank_zero_info(f"PlateauDetector judges {path or 'the model'} by what it returns: {layers[path].unknown}")
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if self._drives_monitor:
@@ -205,7 +205,7 @@ class PlateauDetector(Callback):
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self._drives_monitor:
             self.monitor.on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        if not self.watch.steps and math.isnan(self._known.span) and (layers := quantum_layers(pl_module)):
+        if not self.watch.steps and math.isnan(self._known.span) and (layers := quantum_modules(pl_module)):
             self._survey(trainer, pl_module, layers, batch, batch_idx)
         if self.watch.doubts or self.watch.steps >= self.watch.window - self.watch.stride:
             self._held.keep(batch)
@@ -234,7 +234,7 @@ class PlateauDetector(Callback):
         self._feed.batch(trainer, None if self.loss_fn else outputs)
         if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
             return
-        layers = quantum_layers(pl_module)
+        layers = quantum_modules(pl_module)
         if not layers:
             return
         look = self.watch.step()
@@ -251,7 +251,7 @@ class PlateauDetector(Callback):
         if look or not all(map(math.isfinite, losses)):
             self._look(trainer, pl_module, layers, batch_idx)
 
-    def _look(self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch_idx: int) -> None:
+    def _look(self, trainer: Any, module: Any, layers: dict[str, AnyLayer], batch_idx: int) -> None:
         """Is there progress? If there may be none, and it may be afforded, find out why."""
         evidence = self._evidence()
         self.watch.note(agreed(trainer, progresses(evidence, self._limits)))
@@ -277,7 +277,7 @@ class PlateauDetector(Callback):
             module.log("torchbp/plateau_layers", _ailing(self.diagnosis), on_step=True, on_epoch=False, batch_size=1)
 
     def _investigate(
-        self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch_idx: int, evidence: Evidence
+        self, trainer: Any, module: Any, layers: dict[str, AnyLayer], batch_idx: int, evidence: Evidence
     ) -> Diagnosis | None:
         made = self._attempt(trainer, lambda: self._experiments(trainer, module, layers, batch_idx, evidence))
         if made is None:
@@ -286,7 +286,7 @@ class PlateauDetector(Callback):
         return found
 
     def _experiments(
-        self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch_idx: int, evidence: Evidence
+        self, trainer: Any, module: Any, layers: dict[str, AnyLayer], batch_idx: int, evidence: Evidence
     ) -> tuple[Diagnosis | None, Evidence]:
         return investigate(
             trainer,
@@ -302,7 +302,7 @@ class PlateauDetector(Callback):
             loss_fn=self.loss_fn,
         )
 
-    def _survey(self, trainer: Any, module: Any, layers: dict[str, QuantumLayer], batch: Any, batch_idx: int) -> None:
+    def _survey(self, trainer: Any, module: Any, layers: dict[str, AnyLayer], batch: Any, batch_idx: int) -> None:
         """What there is to gain, before the first step, which may spoil everything."""
         self._held.keep(batch)
         first = Evidence(self.step, self.watch.trend, tuple(self._layer(*item, 0.0) for item in layers.items()))
@@ -328,14 +328,14 @@ class PlateauDetector(Callback):
             evidence = replace(evidence, baseline=self.baseline.z_scores(self.step, quantum))
         return evidence
 
-    def _layer(self, path: str, layer: QuantumLayer, rate: float) -> LayerEvidence:
+    def _layer(self, path: str, layer: AnyLayer, rate: float) -> LayerEvidence:
         names = tuple(f"{path}/{name}" if path else name for name in layer.weight_groups)
         fall = self._steps.fall_rate(path)
         fresh = LayerEvidence(
             path,
             names,
             untrained=self._steps.untrained(path),
-            n_shots=layer.shots,
+            n_shots=layer.shots if isinstance(layer, QuantumLayer) else None,
             noisy=layer.noise is not None,
             dead=dead_layers(path, layer, self.monitor.latest),
             share=None if fall is None or not rate > 0 else fall / rate,

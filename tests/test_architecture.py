@@ -41,8 +41,26 @@ FLOORS = {
         {"prechecks", "search_runners"},
         {"search"},
     ],
+    "torchbp.layer": [
+        {"quantum_layer"},
+        {"drop_in", "foreign"},
+        {"accelerate"},
+    ],
+    "torchbp.translation": [
+        {"adapters", "assembly", "controls", "packages", "sharing", "tracing"},
+        {"provenance", "pennylane_gates", "within"},
+        {"registered"},
+        {"torchquantum"},
+        {"pennylane", "qiskit", "deepquantum"},
+        {"translated"},
+    ],
+    "torchbp.translation.adapters": [
+        {"adapter"},
+        {"marking", "pennylane", "qiskit_machine_learning", "deepquantum", "tensorcircuit"},
+        {"table"},
+    ],
     "torchbp.hardware": [
-        {"packages", "outcomes", "mitigation", "calibration"},
+        {"outcomes", "mitigation", "calibration"},
         {"program", "estimation"},
         {"qiskit", "jobs"},
         {"executors"},

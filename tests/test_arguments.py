@@ -12,10 +12,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import libraries
 import pytest
 import torch
 from torch import nn
 
+import torchbp
 from torchbp import trainability
 from torchbp.arguments import checked
 from torchbp.arguments.kinds import a, each, either, real, whole
@@ -58,6 +60,10 @@ def public() -> Iterator[tuple[str, Any]]:
             if callable(getattr(module, name)):
                 yield f"{room}.{name}", getattr(module, name)
     yield "layer.QuantumLayer", QuantumLayer
+    for name in ("from_torchquantum", "from_pennylane", "from_qiskit", "from_deepquantum", "within"):
+        yield f"layer.{name}", getattr(QuantumLayer, name)
+    yield "layer.accelerate", torchbp.accelerate
+    yield "layer.mark_quantum", torchbp.mark_quantum
     yield "probe.probe", import_module("torchbp.gradients.probe").probe
     yield "pretraining.pretrain", import_module("torchbp.trainability.pretraining").pretrain
 
@@ -72,6 +78,10 @@ def ansatz() -> Circuit:
 
 def layer() -> QuantumLayer:
     return QuantumLayer(ansatz(), "Z0")
+
+
+def operators() -> nn.Module:
+    return torchbp.torchquantum.layer.U3CU3Layer0({"n_wires": 2, "n_blocks": 1})
 
 
 def make(start: torch.Tensor, seed: int) -> Any:
@@ -346,6 +356,22 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         "init": "uniform",
         "generator": torch.Generator(),
     },
+    "layer.accelerate": lambda: {"model": libraries.pennylane_layer(), "example": torch.zeros(2, 3)},
+    "layer.from_deepquantum": lambda: (
+        SIMULATED() | {"observables": "Z0", "circuit": libraries.deepquantum_circuit(), "example": torch.zeros(2, 3)}
+    ),
+    "layer.from_pennylane": lambda: (
+        SIMULATED()
+        | {"observables": "Z0", "layer": libraries.pennylane_layer().qnode, "example": torch.zeros(2, 3)}
+        | {"weights": {"weights": torch.zeros(2, 3)}}
+    ),
+    "layer.from_qiskit": lambda: (
+        SIMULATED()
+        | {"observables": "Z0", "network": libraries.qiskit_connector().neural_network, "weights": torch.zeros(6)}
+    ),
+    "layer.from_torchquantum": lambda: SIMULATED() | {"observables": "Z0", "module": operators(), "n_wires": 2},
+    "layer.mark_quantum": lambda: {"module": nn.Linear(2, 2), "layers": {"a": "weight[0]"}, "n_wires": 2, "shots": 10},
+    "layer.within": lambda: SIMULATED() | {"model": operators()},
     "probe.probe": lambda: {
         "model": layer(),
         "batch": torch.zeros(4, 0),
@@ -383,6 +409,10 @@ def ENERGY() -> dict[str, Any]:
         "learning_rate": 0.1,
         "steps_per_epoch": 3,
     }
+
+
+def SIMULATED() -> dict[str, Any]:
+    return {"backend": "fused", "shots": 10, "noise": NoiseModel(depolarizing_2q=0.1), "generator": torch.Generator()}
 
 
 def DRAWS() -> dict[str, Any]:

@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(Path(name).name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -33,10 +33,31 @@ def test_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_existing_code() -> None:
     """The callback finds TorchQuantum's modules in a LightningModule that knows nothing of torchbp."""
-    monitor = load("existing_code").main(epochs=2)
+    monitor = load("existing_code/torchquantum_wine").main(epochs=2)
     quantum = [layer.name for layer in monitor.latest if layer.kind == "quantum"]
     assert len(quantum) == 2
     assert all(name.startswith("quantum.rotations") for name in quantum)
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True")
+@pytest.mark.parametrize("library", ["pennylane", "qiskit", "deepquantum"])
+def test_one_line_in_libraries(library: str) -> None:
+    """The plateau is found, left by another start that is kept, and the run goes down from there."""
+    pytest.importorskip({"qiskit": "qiskit_machine_learning"}.get(library, library))
+    guard = load("existing_code/plateau").main(library, steps=100, accelerated=True)
+    assert [event.kind for event in guard.events][:4] == ["verdict", "reset", "verdict", "kept"]
+    assert guard.events[0].data["verdict"] == "barren_plateau"
+    assert guard.events[2].data["verdict"] == "healthy"
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True")
+@pytest.mark.parametrize("library", ["pennylane", "deepquantum", "tensorcircuit"])
+def test_one_line_in_libraries_as_they_are(library: str) -> None:
+    """By calls of the library's module: the same verdict on the same plateau."""
+    pytest.importorskip(library)
+    guard = load("existing_code/plateau").main(library, steps=27, accelerated=False)
+    assert [event.kind for event in guard.events][:2] == ["verdict", "reset"]
+    assert guard.events[0].data["verdict"] == "barren_plateau"
 
 
 def test_will_it_train(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,8 @@ def test_a_block_runs_as_printed(number: int, tmp_path: Path, monkeypatch: pytes
     block = BLOCKS[number]
     if "QiskitBackend" in block:
         pytest.importorskip("qiskit_ibm_runtime")
+    if "pennylane" in block:
+        pytest.importorskip("pennylane")
     monkeypatch.chdir(tmp_path)
     exec(compile(block, f"README.md, block {number + 1}", "exec"), {"__name__": "readme"})
 

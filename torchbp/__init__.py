@@ -11,7 +11,9 @@ __all__ = [
     "QuantumLayer",
     "TorchBPError",
     "__version__",
+    "accelerate",
     "feature",
+    "mark_quantum",
     "pretrain",
     "probe",
     "torchquantum",
@@ -23,8 +25,10 @@ _HOMES = {
     "PauliSum": "torchbp.circuits",
     "QuantumLayer": "torchbp.layer",
     "TorchBPError": "torchbp.errors",
+    "accelerate": "torchbp.layer.accelerate",
     "feature": "torchbp.circuits",
     "pretrain": "torchbp.trainability.pretraining",
+    "mark_quantum": "torchbp.translation.adapters.marking",
     "probe": "torchbp.gradients.probe",
     "torchquantum": "torchbp._torchquantum",
     "weight": "torchbp.circuits",
@@ -35,7 +39,9 @@ if TYPE_CHECKING:
     from torchbp.errors import TorchBPError
     from torchbp.gradients.probe import probe
     from torchbp.layer import QuantumLayer
+    from torchbp.layer.accelerate import accelerate
     from torchbp.trainability.pretraining import pretrain
+    from torchbp.translation.adapters.marking import mark_quantum
 else:  # hidden from type checkers, which would take any name at all for one of ours
 
     def __getattr__(name: str) -> Any:

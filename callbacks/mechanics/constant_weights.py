@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from torchbp.callbacks.mechanics.isolation import probing
-from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer
 
 
 class ConstantWeights:
@@ -26,7 +26,7 @@ class ConstantWeights:
         layers: its quantum layers.
     """
 
-    def __init__(self, module: nn.Module, layers: Iterable[QuantumLayer]) -> None:
+    def __init__(self, module: nn.Module, layers: Iterable[AnyLayer]) -> None:
         self._module = module
         self._switched: list[list[nn.Parameter]] = []  # a stack: calls may be nested
         self._handles: list[RemovableHandle] = []

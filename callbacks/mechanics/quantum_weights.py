@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.mechanics.optimizer_state import raw_optimizers
 from torchbp.diagnosis.light_cone import belongs_to
 from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer, quantum_modules
 
 
 class QuantumWeights:
@@ -21,7 +21,7 @@ class QuantumWeights:
     Weights that the user has frozen (`requires_grad=False`) are never meant.
 
     Args:
-        layers: by their path in the model, see `quantum_layers`.
+        layers: by their path in the model, see `quantum_modules`.
         groups: names of circuit layers ("<path>/<circuit layer>", as the monitor has them) whose weights are meant;
             None: all weights.
 
@@ -29,9 +29,9 @@ class QuantumWeights:
         chosen: (P,) bool, which of all weights of the layers are meant; may be set.
     """
 
-    def __init__(self, layers: Mapping[str, QuantumLayer], groups: Collection[str] | None = None) -> None:
+    def __init__(self, layers: Mapping[str, AnyLayer], groups: Collection[str] | None = None) -> None:
         self.layers = dict(layers)
-        self._sizes = [layer.circuit.n_weights for layer in self.layers.values()]
+        self._sizes = [layer.n_weights for layer in self.layers.values()]
         self._places: list[tuple[nn.Parameter, Tensor, Tensor]] = []  # parameter, its elements, the weights they are
         masks = []
         start = 0
@@ -50,7 +50,7 @@ class QuantumWeights:
     @classmethod
     def of(cls, module: nn.Module, groups: Collection[str] | None = None) -> QuantumWeights:
         """Those of a model."""
-        return cls(quantum_layers(module), groups)
+        return cls(quantum_modules(module), groups)
 
     @classmethod
     def trained(
@@ -64,13 +64,18 @@ class QuantumWeights:
         """
         trained = {p for o in raw_optimizers(trainer) for group in o.param_groups for p in group["params"]}
         found = {}
-        for path, layer in quantum_layers(module).items():
+        for path, layer in quantum_modules(module).items():
             concerned = groups is None or not path or any(belongs_to(name, path) for name in groups)
             if concerned and any(p in trained and p.requires_grad for p in layer.parameters()):
                 found[path] = layer
         weights = cls(found, None if whole else groups)
         weights._leave_out(parameter for parameter, _, _ in weights._places if parameter not in trained)
         return weights
+
+    @property
+    def known(self) -> dict[str, QuantumLayer]:
+        """The layers whose circuit is known: torchbp's, and not other libraries' modules as they are."""
+        return {path: layer for path, layer in self.layers.items() if isinstance(layer, QuantumLayer)}
 
     def __len__(self) -> int:
         """Number of weights meant."""
@@ -169,7 +174,7 @@ class QuantumWeights:
                     copy.copy_(flat.view_as(copy))
 
 
-def layer_names(path: str, layer: QuantumLayer) -> list[str]:
+def layer_names(path: str, layer: AnyLayer) -> list[str]:
     """Of the circuit layers in the quantum layer at this path, as the monitor has them."""
     return [f"{path}/{name}" if path else name for name in layer.weight_groups]
 

@@ -427,7 +427,7 @@ def test_without_a_layer_of_torchbp(any_pl: ModuleType, quantum: bool) -> None:
     detector = eager()
     if not quantum:
         warnings.filterwarnings("ignore", "GradientSNRMonitor found no quantum layer")
-    wanted = r"PlateauDetector found no torchbp.QuantumLayer in Model, so it has no circuit to probe and gives no verdi"
+    wanted = r"PlateauDetector found no quantum layer in Model that it could call at other weights, and gives no"
     with pytest.warns(UserWarning, match=wanted) as caught:
         fitted(any_pl, detector, simple(any_pl, core, lr=0.0))
     assert sum("PlateauDetector" in str(w.message) for w in caught) == 1

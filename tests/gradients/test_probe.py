@@ -105,7 +105,7 @@ class Circuit(tq.QuantumModule):
             "BatchNorm1d mixes the samples",
         ),
         (lambda: hybrid(quantum(shots=50)), "a quantum layer measures with finite shots"),
-        (lambda: hybrid(Circuit()), "1 has weights of its own, outside of a torchbp.QuantumLayer"),
+        (lambda: hybrid(Circuit()), "1 has weights of its own, outside of a layer that torchbp knows"),
         (
             lambda: hybrid(nn.Sequential(Twofold(), quantum(), Halved())),
             "1.1/layer0 can't be measured sample by sample",

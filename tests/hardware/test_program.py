@@ -20,7 +20,7 @@ from torchbp.hardware.estimation import misreadings, moments
 from torchbp.hardware.executors import AerExecutor
 from torchbp.hardware.outcomes import Outcomes
 from torchbp.hardware.program import Limit, Program, Pub
-from torchbp.hardware.qiskit.gates import qiskit_steps
+from torchbp.translation.qiskit.gates import qiskit_steps
 
 
 def circuit(n_parameters: int = 12, extra: float = 0.1) -> QuantumCircuit:

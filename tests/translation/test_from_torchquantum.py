@@ -241,7 +241,7 @@ def test_a_global_phase_is_left_out() -> None:
 
 def example_module() -> tuple[nn.Module, Tensor]:
     path, logger = (
-        Path(__file__).parents[2] / "examples" / "existing_code.py",
+        Path(__file__).parents[2] / "examples" / "existing_code" / "torchquantum_wine.py",
         logging.getLogger("lightning.pytorch"),
     )
     level = logger.level

@@ -13,6 +13,8 @@ from torchbp.arguments.words import WORDS
 from torchbp.errors import CallError
 
 T = TypeVar("T", bound=Callable[..., Any])
+_BOUND = ("self", "cls")
+"""What a method is given by Python."""
 
 
 def checked(**own: Check) -> Callable[[T], T]:
@@ -40,7 +42,7 @@ def checked(**own: Check) -> Callable[[T], T]:
 def _checked(function: Any, name: str, own: dict[str, Check]) -> Any:
     signature = inspect.signature(function)
     named = [p for p in signature.parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    named = [p for p in named if p.name != "self"]
+    named = [p for p in named if p.name not in _BOUND]
     if unknown := own.keys() - {p.name for p in named}:
         raise TypeError(f"{name} is to check {min(unknown)}, and has no such argument")
     table, checks = WORDS | own, {}
@@ -79,7 +81,7 @@ def misfit(function: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -
 
 def _misfit(name: str, signature: inspect.Signature, given: Mapping[str, Any], error: TypeError) -> CallError:
     """What is wrong with the names of a call's arguments, or with their number."""
-    known = [p for p in signature.parameters if p != "self"]
+    known = [p for p in signature.parameters if p not in _BOUND]
     takes = f"{name} takes {', '.join(known) or 'no arguments'}"
     open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     for word in [] if open_ended else given:

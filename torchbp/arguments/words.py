@@ -5,8 +5,11 @@ A function that means something of its own by a word says so where it is `checke
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from torchbp.arguments.kinds import (
     Check,
+    a,
     anything,
     each,
     either,
@@ -161,6 +164,7 @@ WORDS: dict[str, Check] = {
     "x": real_tensor,
     "at": real_tensor,
     "center": real_tensor,
+    "example": a(Tensor),
     "start": anything,
     "params": parameters,
     # Of several

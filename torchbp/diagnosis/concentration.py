@@ -10,7 +10,7 @@ from torch import Tensor
 
 from torchbp.circuits import PauliSum
 from torchbp.errors import InputError
-from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Concentration:
     Attributes:
         far: over uniform weights, every angle in U(-pi, pi): the landscape as a whole.
         near: over the surroundings of the present weights, every angle changed by U(-radius, radius).
-        two_design: 1 / (2^n + 1). Depth can't bring a circuit much below this; a global observable or noise can.
+        two_design: 1 / (2^n + 1), NaN where n is not known. Depth can't bring a circuit much below this; a global
+            observable or noise can.
         evaluations: circuit evaluations it took.
         radius: of the surroundings, in radians.
     """
@@ -37,7 +38,7 @@ class Concentration:
 
 
 def concentration(
-    layer: QuantumLayer,
+    layer: AnyLayer,
     x: Tensor | None = None,
     *,
     samples: int = 32,
@@ -51,7 +52,9 @@ def concentration(
     are for global observables: it tells 1e-2 from 1e-4, not 1e-2 from 2e-2.
 
     Args:
-        layer: the layer, at its present weights and its exact (noisy, if it has noise) expectation values.
+        layer: the layer, at its present weights and its exact (noisy, if it has noise) expectation values. What another
+            library's module returns is taken for expectation values of single Pauli strings, and is called once for
+            each draw.
         x: inputs (B, F); the first `max_inputs` are used. None for circuits without features.
         samples: draws of the weights, near and far each; at least 2.
         radius: half the side of the box around the present weights, in radians.
@@ -62,27 +65,25 @@ def concentration(
     """
     if samples < 2:
         raise InputError(f"A variance needs at least 2 samples, got samples={samples}.")
-    inputs = layer._check(x, None)[0].detach()[:max_inputs]
-    if not len(inputs):
+    if x is not None and not len(x):
         raise InputError("The layer is probed on at least one input, got none.")
+    inputs = None if x is None else x.detach()[:max_inputs]
     present = layer.weights.detach()
     shape = (samples, present.numel())
     draws = 2 * torch.rand(shape, generator=generator, dtype=torch.float64).to(present) - 1
     far = _variance(layer, inputs, math.pi * draws)
     near = _variance(layer, inputs, present + radius * draws)
-    return Concentration(far, near, 1 / (2**layer.n_wires + 1), 2 * samples * len(inputs), radius)
+    two_design = math.nan if layer.n_wires is None else 1 / (2**layer.n_wires + 1)
+    evaluations = 2 * samples * (1 if inputs is None else len(inputs))
+    return Concentration(far, near, two_design, evaluations, radius)
 
 
-def _variance(layer: QuantumLayer, inputs: Tensor, weights: Tensor) -> float:
+def _variance(layer: AnyLayer, inputs: Tensor | None, weights: Tensor) -> float:
     """Median over inputs and observables of Var[<O>] / scale, for weights (S, P)."""
-    every = inputs.repeat_interleave(len(weights), 0)
-    with torch.no_grad():
-        values = layer.backend.expectations(
-            layer.circuit, layer.observables, every, weights.repeat(len(inputs), 1)
-        ).double()
-    variances = values.view(len(inputs), len(weights), -1).var(1)
-    scales = values.new_tensor([_scale(o) for o in layer.observables])
-    return float((variances / scales).nanmedian())
+    variances = layer.outputs(inputs, weights).double().var(0)
+    if layer.observables is not None:
+        variances = variances / variances.new_tensor([_scale(o) for o in layer.observables])
+    return float(variances.nanmedian())
 
 
 def _scale(observable: PauliSum) -> float:

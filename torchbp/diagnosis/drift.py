@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from torchbp.backends import BACKENDS
 from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer
 
 
-def can_drift(layer: QuantumLayer) -> bool:
-    """Whether a layer runs on something that may answer otherwise tomorrow: all but the simulators in `BACKENDS`."""
-    return type(layer.backend) not in BACKENDS.values()
+def can_drift(layer: AnyLayer) -> TypeGuard[QuantumLayer]:
+    """Whether a layer runs on something that may answer otherwise tomorrow: all but the simulators in `BACKENDS`.
+
+    Of another library's module it is not known.
+    """
+    return isinstance(layer, QuantumLayer) and type(layer.backend) not in BACKENDS.values()
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torchbp.arguments import checked
 from torchbp.circuits import Circuit, PauliSum, given
 from torchbp.gradients.stats import LayerSummary
-from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def belongs_to(name: str, path: str) -> bool:
 _ROUNDING = 1e-6
 
 
-def dead_layers(path: str, layer: QuantumLayer, measured: Sequence[LayerSummary]) -> tuple[str, ...]:
+def dead_layers(path: str, layer: AnyLayer, measured: Sequence[LayerSummary]) -> tuple[str, ...]:
     """Names of the layers of one quantum module that have no gradient at all, by structure or as measured.
 
     Args:
@@ -71,7 +71,7 @@ def dead_layers(path: str, layer: QuantumLayer, measured: Sequence[LayerSummary]
             another layer of the same circuit is alive: a stationary point is something else. With finite shots zero
             is an estimate like any other (of a small probability, the usual one), and only structure counts.
     """
-    cut_off = set(dead_weights(layer.circuit, layer.observables))
+    cut_off = set() if layer.circuit is None else set(dead_weights(layer.circuit, layer.observables))
     own = [m for m in measured if belongs_to(m.name, path)]
     names = {m.name[len(path) + 1 :]: m.name for m in own}
     dead = {names.get(n, f"{path}/{n}") for n, weights in layer.weight_groups.items() if cut_off.issuperset(weights)}

@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchbp.diagnosis.evidence import LossLandscape, ShotSignal
 from torchbp.errors import InputError
 from torchbp.gradients.shot_noise import ShotNoise, shot_noise
 from torchbp.gradients.stats import RESOLVED
 from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer
 
 Loss = Callable[[], Tensor | None]
 
@@ -37,13 +37,18 @@ class Passage:
     cotangent: Tensor
     loss: float
 
-    def scale(self, layer: QuantumLayer) -> float:
-        """What the loss could change by to first order: sum_bm |dL/dy_bm| * bound_m, bound the sum of |c_k|."""
+    def scale(self, layer: AnyLayer) -> float:
+        """What the loss could change by to first order: sum_bm |dL/dy_bm| * bound_m, bound the sum of |c_k|.
+
+        What another library's module returns is taken for expectation values of single Pauli strings, with bound 1.
+        """
+        if layer.observables is None:
+            return float(self.cotangent.abs().sum())
         bounds = self.cotangent.new_tensor([sum(abs(c) for s, c in o.terms if s) for o in layer.observables])
         return float((self.cotangent.abs() * bounds).sum())
 
 
-def passage(layer: QuantumLayer, loss: Loss) -> Passage:
+def passage(layer: AnyLayer, loss: Loss) -> Passage:
     """Follow a batch through `layer`: its first call in an evaluation of `loss` with gradients.
 
     Raises:
@@ -51,20 +56,15 @@ def passage(layer: QuantumLayer, loss: Loss) -> Passage:
     """
     seen: list[tuple[Tensor | None, Tensor]] = []
 
-    def note(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor:
+    def note(x: Tensor | None, output: Tensor) -> Tensor:
         if seen:
             return output
-        x = inputs[0] if inputs else named.get("x")
         rows = None if x is None else x.detach().reshape(-1, x.shape[-1])  # of sequences each position is a sample
         seen.append((rows, output.detach().requires_grad_()))
         return seen[0][1]
 
-    handle = layer.register_forward_hook(note, with_kwargs=True)
-    try:
-        with torch.enable_grad(), layer.exact():
-            value = loss()
-    finally:
-        handle.remove()
+    with layer.noted(note), torch.enable_grad(), layer.exact():
+        value = loss()
     if not seen or value is None or not value.requires_grad:
         raise InputError("The loss must come from the quantum layer's output, by a differentiable way.")
     x, y = seen[0]
@@ -75,14 +75,14 @@ def passage(layer: QuantumLayer, loss: Loss) -> Passage:
 
 
 def loss_landscape(
-    layer: QuantumLayer, loss: Loss, *, samples: int = 32, generator: torch.Generator | None = None
+    layer: AnyLayer, loss: Loss, *, samples: int = 32, generator: torch.Generator | None = None
 ) -> LossLandscape:
     """The loss at uniform random weights of the quantum layer, all else as it is: `samples` + 1 evaluations."""
     with torch.no_grad(), layer.exact():
         here = _value(loss)
         values = []
         for _ in range(samples):
-            draw = torch.rand(layer.circuit.n_weights, generator=generator, dtype=torch.float64)
+            draw = torch.rand(layer.n_weights, generator=generator, dtype=torch.float64)
             with layer.weights_at(math.pi * (2 * draw - 1)):
                 values.append(_value(loss))
     drawn = torch.tensor(values, dtype=torch.float64)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from torchbp.gradients.stats import Kind
+from torchbp.translation.adapters.adapter import Layers, Part
+from torchbp.translation.adapters.table import adapter_of
 
 MAX_WEIGHTS = 4096
 """Of a larger classical layer, this many weights at equal distances stand for all of them."""
@@ -48,6 +50,8 @@ def find_groups(model: nn.Module) -> list[WeightGroup]:
     """The layers of any model, in the order of its modules; every parameter is in one of them.
 
     - A `QuantumLayer` (or any module with `weights` and `weight_groups`): one group for each layer of its circuit.
+    - Modules of PennyLane, Qiskit Machine Learning, DeepQuantum and TensorCircuit, and what `mark_quantum` has marked:
+      one group for each layer that can be told, see `torchbp.translation.adapters`.
     - Other TorchQuantum modules: trainable operators in one list or one module are a group, named after the module
       if the list is all that it trains; parameters of a `QuantumModule` of one's own are a group too.
     - Everything else is classical: one group for each module that has parameters of its own.
@@ -62,7 +66,7 @@ def find_groups(model: nn.Module) -> list[WeightGroup]:
 
 
 def is_quantum(module: nn.Module) -> bool:
-    """Whether a module is a torchbp or TorchQuantum one; does not load TorchQuantum to find out."""
+    """Whether a module is one of torchbp or of a library that it knows; loads none of them to find out."""
     return _circuit_layers(module) is not None or isinstance(module, _torchquantum("QuantumModule"))
 
 
@@ -73,23 +77,34 @@ def _parts(model: nn.Module) -> Iterator[tuple[str, Kind, nn.Parameter, Tensor |
         if hasattr(module, "_orig_mod"):  # a compiled module: what it wraps comes next
             continue
         layers = _circuit_layers(module)
-        for key, parameter in module.named_parameters(recurse=False):
+        if layers is not None and not layers:  # a circuit without weights
+            seen |= set(module.parameters(recurse=False))
+        claimed: dict[nn.Parameter, list[Tensor]] = {}
+        for layer, parts in (layers or {}).items():
+            for parameter, indices in parts:
+                if parameter not in seen:
+                    claimed.setdefault(parameter, []).append(indices)
+                    yield _join(_clean(path), layer), "quantum", parameter, indices
+        seen |= claimed.keys()
+        for parameter, chosen in claimed.items():
+            if len(left := _others(parameter, chosen)):
+                yield _clean(path) or type(module).__name__, "quantum", parameter, left
+        for parameter in module.parameters(recurse=False):
             if parameter in seen:
                 continue
             seen.add(parameter)
-            if layers is not None and key == "weights":
-                for layer, indices in layers.items():
-                    yield (
-                        _join(_clean(path), layer),
-                        "quantum",
-                        parameter,
-                        torch.tensor(indices, dtype=torch.long),
-                    )
-            elif isinstance(module, _torchquantum("Operator")):
+            if isinstance(module, _torchquantum("Operator")):
                 yield _unit(path, modules), "quantum", parameter, None
             else:
                 kind: Kind = "quantum" if is_quantum(module) else "classical"
                 yield _clean(path) or type(module).__name__, kind, parameter, None
+
+
+def _others(parameter: nn.Parameter, chosen: list[Tensor]) -> Tensor:
+    """Of a parameter's elements those that are in no layer."""
+    left = torch.ones(0 if nn.parameter.is_lazy(parameter) else parameter.numel(), dtype=torch.bool)
+    left[torch.cat(chosen)] = False
+    return left.nonzero()[:, 0]
 
 
 def _group(name: str, kind: Kind, parts: list[tuple[nn.Parameter, Tensor | None]]) -> WeightGroup:
@@ -103,11 +118,28 @@ def _group(name: str, kind: Kind, parts: list[tuple[nn.Parameter, Tensor | None]
     return WeightGroup(name, kind, tuple(parts), total)
 
 
-def _circuit_layers(module: nn.Module) -> Mapping[str, tuple[int, ...]] | None:
-    """Weights of each circuit layer, if the module has them the way `torchbp.QuantumLayer` has."""
-    layers = getattr(type(module), "weight_groups", None) and module.weight_groups
-    fits = isinstance(layers, Mapping) and isinstance(getattr(module, "weights", None), nn.Parameter)
-    return layers if fits else None  # type: ignore[return-value]
+def _circuit_layers(module: nn.Module) -> Layers | None:
+    """The weights of each circuit layer, if the module has them the way `torchbp.QuantumLayer` has, or is known."""
+    if not getattr(type(module), "weight_groups", None):
+        adapter = adapter_of(module)
+        return None if adapter is None else adapter.layers(module)
+    layers, places = module.weight_groups, getattr(module, "weight_places", None)
+    if places is None and isinstance(weights := getattr(module, "weights", None), nn.Parameter):
+        every = torch.arange(weights.numel())
+        places = [(weights, every, every)]
+    if places is None or not isinstance(layers, Mapping):
+        return None
+    found: dict[str, list[Part]] = {}
+    for name, indices in layers.items():
+        of = torch.tensor(indices, dtype=torch.long)
+        for parameter, elements, weights in places:
+            mine = of[torch.isin(of, weights)]
+            if len(mine):
+                order = torch.argsort(weights)
+                found.setdefault(name, []).append(
+                    (parameter, elements[order[torch.searchsorted(weights[order], mine)]])
+                )
+    return found
 
 
 def _torchquantum(name: str) -> type | tuple[()]:

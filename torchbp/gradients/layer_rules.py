@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchbp.errors import PreconditionError
 from torchbp.gradients.capture import Call
 from torchbp.layer import QuantumLayer
+from torchbp.translation.adapters.table import adapter_of
 
 Wanted = Mapping[str, Tensor | None]
 """Names of the layer's own parameters, each with the indices into its flattened values (None: all)."""
@@ -27,7 +28,9 @@ _CHUNK = 2**24
 
 def rule_for(module: nn.Module) -> Rule:
     """How to get the per-sample gradients of this layer."""
-    return next((rule for kind, rule in RULES.items() if isinstance(module, kind)), by_vmap)
+    adapter = adapter_of(module)
+    others = by_vmap if adapter is None or adapter.per_sample is None else foreign
+    return next((rule for kind, rule in RULES.items() if isinstance(module, kind)), others)
 
 
 def quantum(module: nn.Module, call: Call, size: int, wanted: Wanted) -> dict[str, Tensor]:
@@ -46,11 +49,29 @@ def quantum(module: nn.Module, call: Call, size: int, wanted: Wanted) -> dict[st
     rows = call.rows[-1].detach() if call.rows else module.per_sample_gradients(x, cotangent)
     rows = rows.reshape(size, -1, rows.shape[-1]).sum(1)  # over the positions of a sequence
     found = {"weights": rows}
-    if "weights" not in wanted:  # they are put together from a TorchQuantum module's parameters
+    if not isinstance(module.weights, nn.Parameter):  # they are put together from another library's parameters
         own = dict(module.named_parameters())
         parts = torch.autograd.grad(module.weights, [own[name] for name in wanted], rows, is_grads_batched=True)
         found = {name: part.flatten(1) for name, part in zip(wanted, parts, strict=True)}
     return {name: found[name] if i is None else found[name][:, i.to(rows.device)] for name, i in wanted.items()}
+
+
+def foreign(module: nn.Module, call: Call, size: int, wanted: Wanted) -> dict[str, Tensor]:
+    """The way of the library that the layer comes from."""
+    adapter = adapter_of(module)
+    assert adapter is not None
+    assert adapter.per_sample is not None
+    x = next((v for v in (*call.arguments, *call.keywords.values()) if isinstance(v, Tensor)), None)
+    cotangent = _cotangent(call, x, size)
+    assert x is not None
+    try:
+        rows = adapter.per_sample(module, x, cotangent)
+    except PreconditionError:
+        raise
+    except Exception as error:
+        raise PreconditionError(f"{adapter.library} can't take it sample by sample: {_first_line(error)}") from error
+    own = dict(module.named_parameters())
+    return {n: rows[own[n]] if i is None else rows[own[n]][:, i.to(x.device)] for n, i in wanted.items()}
 
 
 def linear(module: nn.Module, call: Call, size: int, wanted: Wanted) -> dict[str, Tensor]:
@@ -107,8 +128,7 @@ def by_vmap(module: nn.Module, call: Call, size: int, wanted: Wanted) -> dict[st
             warnings.simplefilter("ignore")  # of batching rules that torch.func lacks
             return torch.func.vmap(row, chunk_size=chunk)(samples, cotangent)
     except Exception as error:
-        first = str(error).strip().partition("\n")[0]
-        raise PreconditionError(f"torch.func can't take it sample by sample: {first}") from error
+        raise PreconditionError(f"torch.func can't take it sample by sample: {_first_line(error)}") from error
 
 
 RULES: dict[type[nn.Module], Rule] = {QuantumLayer: quantum, nn.Linear: linear}
@@ -125,3 +145,7 @@ def _cotangent(call: Call, x: Any, size: int) -> Tensor:
 
 def _floating(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -19,6 +19,7 @@ from torchbp.gradients.source import GradientSource, Loss, Measured
 from torchbp.gradients.stats import RESOLVED, LayerSummary
 from torchbp.gradients.table import layer_table
 from torchbp.layer import QuantumLayer
+from torchbp.translation.adapters.table import adapter_of
 
 SourceName = Literal["auto", "per_sample", "microbatch"]
 """Of the two sources that a batch is enough for; "auto" is the first that fits."""
@@ -153,12 +154,16 @@ def unfit_batch(batch: Any, smallest: int) -> str:
 def _unfit_model(groups: Sequence[WeightGroup], model: nn.Module) -> str:
     """Why there is no use in trying `per_sample`, without evaluating anything."""
     layers = [m for m in model.modules() if isinstance(m, QuantumLayer)]
-    if any(layer.shots is not None for layer in layers):
+    foreign = {m: adapter for m in model.modules() if (adapter := adapter_of(m)) is not None}
+    shots = [layer.shots for layer in layers] + [adapter.shots(m) for m, adapter in foreign.items()]
+    if any(count is not None for count in shots):
         return "a quantum layer measures with finite shots, whose noise belongs to its gradient"
-    known = {p for layer in layers for p in layer.parameters()}
+    if (other := next((a for a in foreign.values() if a.library and a.per_sample is None), None)) is not None:
+        return f"torchbp has no way to the gradient of a single sample in {other.library}"
+    known = {p for layer in (*layers, *foreign) for p in layer.parameters()}
     for group in groups:
         if group.kind == "quantum" and any(p.requires_grad and p not in known for p, _ in group.parts):
-            return f"{group.name} has weights of its own, outside of a torchbp.QuantumLayer"
+            return f"{group.name} has weights of its own, outside of a layer that torchbp knows"
     return ""
 
 

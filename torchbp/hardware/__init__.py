@@ -13,8 +13,8 @@ from torchbp.hardware.jobs.service import LocalService, Service, Usage
 from torchbp.hardware.mitigation import MITIGATIONS, Mitigation
 from torchbp.hardware.qiskit.export import QiskitExport, to_qiskit
 from torchbp.hardware.qiskit.files import export, load
-from torchbp.hardware.qiskit.reading import from_qiskit
 from torchbp.hardware.qiskit_backend import QiskitBackend
+from torchbp.translation.qiskit.reading import from_qiskit
 
 __all__ = [
     "MITIGATIONS",

@@ -8,9 +8,9 @@ import numpy as np
 
 from torchbp.errors import BackendError
 from torchbp.hardware.outcomes import Outcomes
-from torchbp.hardware.packages import need
 from torchbp.hardware.program import Program, Pub
-from torchbp.hardware.qiskit.gates import BOUND_BY_AER
+from torchbp.translation.packages import need
+from torchbp.translation.qiskit.gates import BOUND_BY_AER
 
 
 class BackendExecutor:

@@ -19,7 +19,7 @@ import numpy as np
 
 from torchbp.errors import InputError
 from torchbp.hardware.outcomes import Outcomes
-from torchbp.hardware.packages import need
+from torchbp.translation.packages import need
 
 _FORMAT = 1
 

@@ -22,11 +22,11 @@ from torchbp.hardware.jobs.budget import CALIBRATION, Budget
 from torchbp.hardware.jobs.ledger import Ledger
 from torchbp.hardware.mitigation import Mitigation, as_mitigation
 from torchbp.hardware.outcomes import Outcomes
-from torchbp.hardware.packages import need
 from torchbp.hardware.program import Program, Pub
 from torchbp.hardware.qiskit.isa import IsaCircuit, basis_states, measured_circuit, transpiled
-from torchbp.hardware.qiskit.state_preparation import preparation_angles
 from torchbp.hardware.targets import Machine, connect
+from torchbp.translation.packages import need
+from torchbp.translation.qiskit.state_preparation import preparation_angles
 
 _CALIBRATION_SHOTS = 10_000
 

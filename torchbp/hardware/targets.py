@@ -15,8 +15,8 @@ from torchbp.hardware.jobs.ibm import IBMService, machine
 from torchbp.hardware.jobs.ledger import Ledger
 from torchbp.hardware.jobs.runner import JobRunner
 from torchbp.hardware.jobs.service import Service
-from torchbp.hardware.packages import need
 from torchbp.hardware.program import Executor
+from torchbp.translation.packages import need
 
 DEFAULT_LEDGER = "torchbp-jobs/ledger.jsonl"
 

@@ -24,7 +24,13 @@ NOT_MEASURED = (
     "observables= for what is measured, and put what is computed from it behind the layer. Or leave the module as it "
     "is, and run the circuits in it: model = QuantumLayer.within(module)."
 )
+_ONE_SAMPLE = "An angle of {gate} is the same for the whole batch, and made of one sample's features."
 _RESOLUTION = 2**20
+
+_Weight = tuple[str, int, float, float]
+"""A parameter's name, the index into its values, the value, and the derivative by it."""
+_Feature = tuple[int, float, float]
+"""A column, its value, and the derivative by it."""
 
 
 class Sources:
@@ -46,6 +52,37 @@ class Sources:
 
     def angle(self, gate: TracedGate, column: Tensor) -> Parameter:
         """What one angle of a gate, (1,) or (SAMPLES,), is made of; `Parameter.token` tells weights apart."""
+        if (plain := self._plain(column)) is not None:
+            return plain
+        values = column.tolist()
+        samples = [self._source(gate, column, b) for b in range(len(values))]
+        if not all(alike(p, q) for p, q in pairwise(samples)) or not math.isfinite(values[0]):
+            raise CircuitError(not_linear(gate))
+        if samples[0].kind == "feature" and len(values) < SAMPLES:
+            raise CircuitError(_ONE_SAMPLE.format(gate=gate))
+        return samples[0]
+
+    def terms(self, gate: object, angle: Tensor | float) -> list[Parameter]:
+        """What one angle, a number or a tensor of one or SAMPLES values, is the sum of; at least one term.
+
+        Raises:
+            CircuitError: it is made in another way, or not finite.
+        """
+        column = torch.as_tensor(angle, dtype=torch.float64).reshape(-1)
+        if (plain := self._plain(column)) is not None:
+            return [plain]
+        samples = [self._terms(gate, column, b) for b in range(len(column))]
+        for one, other in pairwise(samples):
+            if len(one) != len(other) or not all(map(alike, one, other)):
+                raise CircuitError(not_linear(gate))
+        if not bool(column.isfinite().all()):
+            raise CircuitError(not_linear(gate))
+        if len(column) < SAMPLES and any(p.kind == "feature" for p in samples[0]):
+            raise CircuitError(_ONE_SAMPLE.format(gate=gate))
+        return samples[0]
+
+    def _plain(self, column: Tensor) -> Parameter | None:
+        """An angle that is a weight or a feature as it stands, which its value alone tells."""
         values = column.tolist()
         if column.requires_grad and all(v == values[0] for v in values) and values[0] in self._weights:
             return Parameter("weight", token=self._weights[values[0]])
@@ -53,25 +90,41 @@ class Sources:
             index = self._columns[values[0]]
             if values == self.x[:, index].tolist():
                 return Parameter("feature", (index,))
-        samples = [self._source(gate, column, b) for b in range(len(values))]
-        if not all(alike(p, q) for p, q in pairwise(samples)) or not math.isfinite(values[0]):
-            raise CircuitError(not_linear(gate))
-        if samples[0].kind == "feature" and len(values) < SAMPLES:
-            raise CircuitError(
-                f"An angle of {gate} is the same for the whole batch, and made of one sample's features."
-            )
-        return samples[0]
+        return None
+
+    def _terms(self, gate: object, column: Tensor, b: int) -> list[Parameter]:
+        value = float(column[b].detach())
+        weights, features = self._slopes(gate, column, b)
+        if len(weights) + len(features) < 2 or (not weights and _is_product(value, features)):
+            return [self._one(value, weights, features)]
+        rest = value - sum(by * at for _, _, at, by in weights) - sum(by * at for _, at, by in features)
+        found = [Parameter("weight", (), by, token=(name, index)) for name, index, _, by in weights]
+        found += [Parameter("feature", (index,), by) for index, _, by in features]
+        return [found[0] + _snap(rest), *found[1:]]
 
     def _source(self, gate: TracedGate, column: Tensor, b: int) -> Parameter:
         """One angle as a multiple of its source plus a number, by its derivatives."""
         value = float(column[b].detach())
-        weights: list[tuple[str, int, float, float]] = []
-        features: list[tuple[int, float, float]] = []
+        weights, features = self._slopes(gate, column, b)
+        if len(weights) + len(features) > 1 and (weights or not _is_product(value, features)):
+            of = [f"{n}[{i}]" for n, i, *_ in weights] + [f"feature {i}" for i, *_ in features]
+            raise CircuitError(
+                f"An angle of {gate} is made of {', '.join(of)}: it can be one parameter or one feature, times and "
+                "plus a number, or a product of features. Compute it in the layer before, and make it a feature."
+            )
+        return self._one(value, weights, features)
+
+    def _slopes(self, gate: object, column: Tensor, b: int) -> tuple[list[_Weight], list[_Feature]]:
+        """The weights and the features that an angle depends on, each with its value and the angle's derivative."""
+        weights: list[_Weight] = []
+        features: list[_Feature] = []
         if column.requires_grad:
             leaves, width = (self.leaves, 0) if self.x is None else ([*self.leaves, self.x], self.x.shape[1])
             slopes = torch.autograd.grad(column[b], leaves, retain_graph=True, allow_unused=True)
             for k, (leaf, slope) in enumerate(zip(leaves, slopes, strict=True)):
                 flat = torch.zeros(0) if slope is None else slope.reshape(-1)
+                if not bool(flat.isfinite().all()):
+                    raise CircuitError(not_linear(gate))
                 for index in flat.nonzero()[:, 0].tolist():
                     at, by = float(leaf.detach().reshape(-1)[index]), float(flat[index])
                     if leaf is not self.x:
@@ -80,13 +133,10 @@ class Sources:
                         features.append((index % width, at, by))
                     else:
                         raise CircuitError(f"An angle of {gate} is made of several samples of the batch.")
-        if len(weights) + len(features) > 1 and (weights or not _is_product(value, features)):
-            of = [f"{n}[{i}]" for n, i, *_ in weights] + [f"feature {i}" for i, *_ in features]
-            raise CircuitError(
-                f"An angle of {gate} is made of {', '.join(of)}: it can be one parameter or one feature, times and "
-                "plus a number, or a product of features. Compute it in the layer before, and make it a feature, or "
-                "take QuantumLayer.within(module), where it may be computed in any way."
-            )
+        return weights, features
+
+    def _one(self, value: float, weights: list[_Weight], features: list[_Feature]) -> Parameter:
+        """An angle of one weight, of one feature, of a product of features, or of nothing."""
         if weights:
             name, index, at, by = weights[0]
             return Parameter("weight", (), by, _snap(value - by * at), token=(name, index))
@@ -129,7 +179,7 @@ def observable(column: Tensor, measured: Sequence[Measurement]) -> PauliSum:
     return found[0]
 
 
-def not_linear(gate: TracedGate) -> str:
+def not_linear(gate: object) -> str:
     """The message for an angle that a circuit can't have."""
     return (
         f"An angle of {gate} is not one parameter or feature times and plus a number, nor a product of features: "

@@ -61,8 +61,8 @@ def translate(module: nn.Module, n_wires: int | None, example: Tensor | None, me
             "are no features, or there are further inputs, run the circuits in the module as it is: "
             "model = QuantumLayer.within(module)."
         )
-    if example is not None and (not isinstance(example, Tensor) or example.ndim != 2 or example.is_complex()):
-        got = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
+    if example is not None and (example.ndim != 2 or example.is_complex()):
+        got = tuple(example.shape)
         raise InputError(
             f"The example must be a batch of real features (B, F), got {got}. For a module that takes images, "
             "sequences or complex states there is model = QuantumLayer.within(module), called as the module is."

@@ -78,7 +78,7 @@ def record(module: nn.Module, x: Tensor | None, n_wires: int | None, seed: int) 
     Raises:
         CircuitError: the module can't be called or recorded, or applies what is no gate.
     """
-    device, at = None, _device_at(module)
+    device, at = None, device_at(module)
     if at is not None:
         device = QuantumDevice(n_wires=_count_wires(module, n_wires), bsz=1 if x is None else len(x))
     given = [argument for argument in (device, x) if argument is not None]
@@ -100,7 +100,7 @@ def record(module: nn.Module, x: Tensor | None, n_wires: int | None, seed: int) 
 
 def takes_features(module: nn.Module) -> str | None:
     """The name of the argument of `forward` that takes the features, unless it has a default or there is none."""
-    at = _device_at(module)
+    at = device_at(module)
     names = [p for i, p in enumerate(_arguments(module)) if i != at]
     return names[0].name if names and names[0].default is names[0].empty else None
 
@@ -301,7 +301,7 @@ def _arguments(module: nn.Module) -> list[inspect.Parameter]:
     return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def _device_at(module: nn.Module) -> int | None:
+def device_at(module: nn.Module) -> int | None:
     """Whether the first argument or the second is the device; None if neither is."""
     first = enumerate(_arguments(module)[:2])
     return next((i for i, p in first if "dev" in p.name.lower() or "QuantumDevice" in str(p.annotation)), None)

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
 
 from torchbp._torchquantum import QuantumModule
-from torchbp.circuits import Circuit, PauliSum
+from torchbp.arguments import checked
+from torchbp.arguments.kinds import a, anything, mapping
+from torchbp.arguments.tensors import real_tensor
+from torchbp.backends import resolve_with_noise
+from torchbp.circuits import Circuit, PauliSum, given
 from torchbp.errors import InputError
+from torchbp.translation import torchquantum
 from torchbp.translation.sharing import SharedWeights, values_at
-from torchbp.translation.torchquantum import Translation, translate
+from torchbp.translation.torchquantum import Translation
 from torchbp.translation.within import CircuitsWithin
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from torchbp.backends import Backend
     from torchbp.backends.noise import NoiseModel
+
+
+class Options(TypedDict, total=False):
+    """What else a `QuantumLayer` is made with."""
+
+    backend: str | Backend
+    shots: int | None
+    noise: NoiseModel | None
+    generator: torch.Generator | None
 
 
 class Translated(QuantumModule):
@@ -30,6 +44,7 @@ class Translated(QuantumModule):
     circuit: Circuit
 
     @classmethod
+    @checked(module=a(nn.Module), observables=given.observables, noise=anything)
     def from_torchquantum(
         cls,
         module: nn.Module,
@@ -72,15 +87,134 @@ class Translated(QuantumModule):
             >>> layer().shape
             torch.Size([1, 4])
         """
-        found = translate(module, n_wires, example, measure=observables is None)
+        found = torchquantum.translate(module, n_wires, example, measure=observables is None)
+        options: Options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
+        return cls._of(found, module, observables, options)
+
+    @classmethod
+    @checked(layer=anything, observables=given.observables, weights=mapping)
+    def from_pennylane(
+        cls,
+        layer: Any,
+        observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
+        *,
+        example: Tensor | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+        **options: Unpack[Options],
+    ) -> Self:
+        """A layer that does what a PennyLane `TorchLayer` or QNode does, with the layer's own parameters.
+
+        The QNode's function is run twice, without being simulated, and each gate it applies is looked up in the gate
+        table, or replaced by PennyLane's own decomposition of it: templates, `qml.adjoint`, `qml.ctrl` and `qml.pow`
+        too. The parameters are the layer's, under the same names, see `from_torchquantum`; wires may have any labels.
+        The circuit's layers are the repetitions of its trainable gates, see `torchbp.circuits.repetitions`.
+
+        An angle may be a sum of parameters and features, each times a number, or a product of features. Features may be
+        amplitudes too, where the circuit begins with them.
+
+        Args:
+            layer: a `qml.qnn.TorchLayer`, or a QNode whose features, if it has any, are its argument "inputs".
+            observables: one for each output column. Left out: what the QNode returns, a column for each `qml.expval`,
+                2^k columns for the probabilities of k wires (`qml.probs`).
+            example: features (B, F) or, for a QNode that takes one sample at a time, (F,); only F counts.
+            weights: of a QNode, what its arguments but "inputs" start from.
+            options: backend, shots, noise and generator, as for `QuantumLayer`; shots left out are those of the QNode
+                or its device.
+
+        Raises:
+            CircuitError: an operator, an angle or what is measured has no translation; it is named. Measurements in the
+                middle of a circuit, channels and continuous variables have none.
+            InputError: an example or weights are needed, or don't fit.
+
+        Example:
+            >>> layer = QuantumLayer.from_pennylane(torch_layer, example=torch.zeros(1, 4))
+        """
+        from torchbp.translation import pennylane
+
+        found, home = pennylane.translate(layer, weights or {}, example)
+        return cls._of(found, home, observables, {"shots": pennylane.shots_of(layer), **options})
+
+    @classmethod
+    @checked(network=anything, observables=given.observables, weights=real_tensor)
+    def from_qiskit(
+        cls,
+        network: Any,
+        observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
+        *,
+        weights: Tensor | None = None,
+        **options: Unpack[Options],
+    ) -> Self:
+        """A layer that does what a `TorchConnector`, an `EstimatorQNN` or a `SamplerQNN` does.
+
+        Its weights are the connector's parameter, under the connector's names, see `from_torchquantum`; the circuit's
+        layers are the repetitions of its trainable gates. The input's gradient is there whatever `input_gradients`
+        says. Angles may be sums of numbers, weights, features and products of features, each times a number.
+
+        Args:
+            network: of Qiskit Machine Learning.
+            observables: one for each output column. Left out: an estimator's observables, or a column for each index
+                that a sampler's `interpret` gives.
+            weights: (P,) to start from, of a network without a connector; zeros if left out.
+            options: backend, shots, noise and generator, as for `QuantumLayer`; shots left out are those of the
+                network's primitive. An estimator's precision e becomes 1 / e^2 shots, whose error is smaller where an
+                expectation value is near the ends of its range.
+
+        Raises:
+            CircuitError: an instruction, an angle or what is measured has no translation; it is named.
+            InputError: no such network, or weights that don't fit.
+
+        Example:
+            >>> layer = QuantumLayer.from_qiskit(TorchConnector(network))
+        """
+        from torchbp.translation.qiskit import networks
+
+        found, home = networks.translate(network, weights)
+        return cls._of(found, home, observables, {"shots": networks.shots_of(network), **options})
+
+    @classmethod
+    @checked(circuit=anything, observables=given.observables)
+    def from_deepquantum(
+        cls,
+        circuit: Any,
+        observables: PauliSum | str | Iterable[PauliSum | str] | None = None,
+        *,
+        example: Tensor | None = None,
+        **options: Unpack[Options],
+    ) -> Self:
+        """A layer that returns the expectation values of a DeepQuantum `QubitCircuit`, with its own parameters.
+
+        The parameters are those of the circuit's gates, under the same names, see `from_torchquantum`; the layers are
+        the repetitions of its trainable gates.
+
+        Args:
+            circuit: a `deepquantum.QubitCircuit` of state vectors.
+            observables: one for each output column. Left out: those of the circuit.
+            example: data (B, F), where F is not the number of encoded columns.
+            options: backend, shots, noise and generator, as for `QuantumLayer`.
+
+        Raises:
+            CircuitError: a gate has no translation; it is named.
+            InputError: no such circuit, or an example is needed.
+
+        Example:
+            >>> layer = QuantumLayer.from_deepquantum(circuit)
+        """
+        from torchbp.translation import deepquantum
+
+        found = deepquantum.translate(circuit, example)
+        return cls._of(found, circuit, observables, options)
+
+    @classmethod
+    def _of(cls, found: Translation, module: nn.Module, observables: Any, options: Options) -> Self:
+        """The layer that a translation describes, with the parameters of the module."""
         measured = found.observables if observables is None else observables
         start = torch.zeros(found.circuit.n_weights)
-        options: dict[str, Any] = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
         layer = cast(Any, cls)(found.circuit, measured, init=start, **options)
         layer._borrow(module, found)
         return cast("Self", layer)
 
     @classmethod
+    @checked(model=a(nn.Module), noise=anything)
     def within(
         cls,
         model: nn.Module,
@@ -104,6 +238,7 @@ class Translated(QuantumModule):
             >>> model(torch.rand(8, 1, 28, 28)).shape
             torch.Size([8, 2])
         """
+        resolve_with_noise(backend, noise)  # what is wrong with them is said now, not when the model is called
         options = {"backend": backend, "shots": shots, "noise": noise, "generator": generator}
         return CircuitsWithin(model, partial(_untrained, cls, options))
 

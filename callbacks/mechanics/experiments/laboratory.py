@@ -18,7 +18,6 @@ from torchbp.callbacks.mechanics.evaluation import agreed, mean_over_ranks, seed
 from torchbp.callbacks.mechanics.experiments.held_batches import HeldBatches, joined
 from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
 from torchbp.callbacks.mechanics.optimizer_state import raw_optimizers
-from torchbp.circuits import initialize
 from torchbp.diagnosis.concentration import concentration
 from torchbp.diagnosis.descent import Way, gain, go_down, steps_along
 from torchbp.diagnosis.entropy import entanglement_ratio
@@ -29,6 +28,7 @@ from torchbp.diagnosis.verdicts import Diagnosis
 from torchbp.errors import BackendError, CapacityError, InputError
 from torchbp.gradients.microbatch import batch_size, smallest_part, split_batch
 from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ BEYOND = (CapacityError, TruncationWarning)
 def investigate(
     trainer: Any,
     module: Any,
-    layers: Mapping[str, QuantumLayer],
+    layers: Mapping[str, AnyLayer],
     held: HeldBatches,
     batch_idx: int,
     evidence: Evidence,
@@ -99,7 +99,7 @@ class Laboratory:
         self,
         trainer: Any,
         module: Any,
-        layers: Mapping[str, QuantumLayer],
+        layers: Mapping[str, AnyLayer],
         held: HeldBatches,
         loss: Callable[[Any], Tensor | None],
         samples: int,
@@ -174,9 +174,10 @@ class Laboratory:
         return replace(known, **found)
 
     def _shots(self, known: LayerEvidence) -> LayerEvidence:
-        if known.untrained or known.n_shots is None or known.path not in self.ways:
+        layer = self.layers[known.path] if known.path in self.ways else None
+        if known.untrained or known.n_shots is None or not isinstance(layer, QuantumLayer):
             return known
-        signal = shot_signal(self.layers[known.path], self.ways[known.path], known.n_shots, max_circuits=MOST_CIRCUITS)
+        signal = shot_signal(layer, self.ways[known.path], known.n_shots, max_circuits=MOST_CIRCUITS)
         return replace(known, shots=signal)
 
     def _descend(self, evidence: Evidence) -> Descent:
@@ -199,7 +200,7 @@ class Laboratory:
         for start in STARTS:
             with self._way_back():
                 for layer in self.layers.values():
-                    _write(layer, initialize(start, layer.circuit, self.generator))
+                    _write(layer, layer.draw(start, self.generator))
                 ends.append(self._go_down().best)
         gains = [gain(self.down.best, end) for end in ends]
         known = [g for g in gains if not math.isnan(g.mean)]
@@ -268,7 +269,7 @@ def _trained(trainer: Any, module: nn.Module) -> list[nn.Parameter]:
     return [p for p in every if p in listed] or every
 
 
-def _write(layer: QuantumLayer, weights: Tensor) -> None:
+def _write(layer: AnyLayer, weights: Tensor) -> None:
     """New values for those weights that are trained."""
     for parameter, elements, indices in layer.weight_places:
         if parameter.requires_grad:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torchbp.diagnosis.drift import Reference, can_drift
 from torchbp.gradients.isolation import undisturbed
-from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer
 
 
 class References:
@@ -17,7 +17,7 @@ class References:
     def __init__(self) -> None:
         self._of: dict[str, Reference] = {}
 
-    def drift(self, module: Any, layers: Mapping[str, QuantumLayer]) -> float | None:
+    def drift(self, module: Any, layers: Mapping[str, AnyLayer]) -> float | None:
         """The largest shift of any of them since, in standard errors; None where none can drift."""
         able = {path: layer for path, layer in layers.items() if can_drift(layer)}
         if not able:

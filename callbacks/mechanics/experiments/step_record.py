@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchbp.layer import QuantumLayer
+from torchbp.layer.foreign import AnyLayer
 
 
 @dataclass(eq=False)
@@ -35,7 +35,7 @@ class StepRecord:
     def __init__(self) -> None:
         self._of: dict[str, _Sums] = {}
 
-    def begin(self, layers: Mapping[str, QuantumLayer]) -> None:
+    def begin(self, layers: Mapping[str, AnyLayer]) -> None:
         """Follow these modules, by their path."""
         self._of = {path: _Sums([p for p, *_ in layer.weight_places]) for path, layer in layers.items()}
 

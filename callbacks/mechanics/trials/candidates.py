@@ -13,11 +13,9 @@ from torch import Tensor
 from torchbp.callbacks.mechanics.evaluation import mean_over_ranks, seeded_loss
 from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
 from torchbp.callbacks.mechanics.quantum_weights import QuantumWeights
-from torchbp.circuits import initialize
 from torchbp.circuits.initializers import Initializer
 from torchbp.gradients.groups import WeightGroup
 from torchbp.gradients.microbatch import batch_size, microbatch_gradients, smallest_part, split_batch
-from torchbp.layer import QuantumLayer
 
 
 @dataclass(frozen=True)
@@ -65,17 +63,9 @@ def draw(
     points = []
     for k in range(number):
         strategy = strategies[k % len(strategies)]
-        parts = [
-            initialize(strategy, layer.circuit, generator, **_options(strategy, layer)).double()
-            for layer in weights.layers.values()
-        ]
+        parts = [layer.draw(strategy, generator).double() for layer in weights.layers.values()]
         points.append(torch.cat(parts))
     return points
-
-
-def _options(strategy: str | Initializer, layer: QuantumLayer) -> dict[str, Any]:
-    """What a strategy given by its name has to know of the layer: a search, what to lower."""
-    return {"observable": layer.observables} if strategy == "clifford_search" else {}
 
 
 def score(

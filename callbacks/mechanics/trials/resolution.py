@@ -68,13 +68,16 @@ def resolution(
 ) -> Resolution:
     """From exact outcome distributions, for a loss that is nearly linear within its shot noise.
 
-    On a machine, which has no exact values, and for a loss that can't be evaluated, the noise is not known.
+    On a machine and in another library's module, which have no exact values, and for a loss that can't be evaluated,
+    the noise is not known.
 
     Args:
         points: (P,) each, all weights of the layers.
     """
-    every = list(QuantumWeights.of(module).layers.values())
-    if all(layer.shots is None for layer in every) or any(measures(layer.backend) for layer in every):
+    present = QuantumWeights.of(module)
+    every = list(present.known.values())
+    strangers = len(every) < len(present.layers)
+    if all(layer.shots is None for layer in every) or any(measures(q.backend) for q in every) or strangers:
         return Resolution(math.nan, 0.0, evaluations)
     finite = [(layer, layer.shots) for layer in every if layer.shots is not None]
     noise = 0.0

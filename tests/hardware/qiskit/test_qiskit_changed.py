@@ -20,7 +20,7 @@ from torchbp import Circuit, PauliSum, QuantumLayer, weight
 from torchbp.circuits import amplitude_encoding, angle_encoding, hardware_efficient, local_z
 from torchbp.errors import CircuitError
 from torchbp.hardware import export, from_qiskit, load, to_qiskit
-from torchbp.hardware.qiskit.notes import CHANGED
+from torchbp.translation.qiskit.notes import CHANGED
 
 BASIS = ["rz", "sx", "x", "cx"]
 WARNING = CHANGED.partition(":")[0]

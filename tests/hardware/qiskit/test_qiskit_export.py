@@ -29,9 +29,10 @@ from torchbp.circuits import (
     weight,
 )
 from torchbp.errors import CircuitError, InputError, MissingDependencyError, UnknownNameError
-from torchbp.hardware import export, from_qiskit, load, packages, to_qiskit
+from torchbp.hardware import export, from_qiskit, load, to_qiskit
 from torchbp.hardware.qiskit.files import sidecar
-from torchbp.hardware.qiskit.gates import append
+from torchbp.translation import packages
+from torchbp.translation.qiskit.gates import append
 
 tq = torchquantum
 

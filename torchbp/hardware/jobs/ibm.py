@@ -15,8 +15,8 @@ from torchbp.hardware.calibration import Calibration
 from torchbp.hardware.jobs.failures import classify
 from torchbp.hardware.jobs.service import Usage
 from torchbp.hardware.outcomes import Outcomes
-from torchbp.hardware.packages import need
 from torchbp.hardware.program import Limit, Program, Pub
+from torchbp.translation.packages import need
 
 EXECUTIONS = 10_000_000
 """Shots of all circuits that one Sampler job may have (quantum.cloud.ibm.com/docs/guides/job-limits)."""

@@ -21,11 +21,11 @@ from torchbp.arguments.kinds import anything
 from torchbp.circuits import Circuit, Parameter, PauliSum, given
 from torchbp.circuits.observables import as_observables
 from torchbp.errors import CircuitError, InputError
-from torchbp.hardware.packages import need
-from torchbp.hardware.qiskit.gates import BOUND_BY_AER, append
-from torchbp.hardware.qiskit.notes import FORMAT, METADATA, fingerprint
-from torchbp.hardware.qiskit.state_preparation import append_preparation, n_angles, n_gates, preparation_angles
 from torchbp.layer import QuantumLayer
+from torchbp.translation.packages import need
+from torchbp.translation.qiskit.gates import BOUND_BY_AER, append
+from torchbp.translation.qiskit.notes import FORMAT, METADATA, fingerprint
+from torchbp.translation.qiskit.state_preparation import append_preparation, n_angles, n_gates, preparation_angles
 
 
 @dataclass(frozen=True, eq=False)

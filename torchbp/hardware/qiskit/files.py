@@ -19,12 +19,12 @@ from torchbp.arguments import checked
 from torchbp.arguments.kinds import a
 from torchbp.circuits import Circuit, PauliSum, given
 from torchbp.errors import InputError, TorchBPError, UnknownNameError
-from torchbp.hardware.packages import need
 from torchbp.hardware.qiskit.export import to_qiskit
-from torchbp.hardware.qiskit.notes import FORMAT, METADATA, current_notes, fingerprint, foreign_notes
 from torchbp.hardware.qiskit.qasm import check_source
-from torchbp.hardware.qiskit.reading import circuit_of
 from torchbp.layer import QuantumLayer
+from torchbp.translation.packages import need
+from torchbp.translation.qiskit.notes import FORMAT, METADATA, current_notes, fingerprint, foreign_notes
+from torchbp.translation.qiskit.reading import circuit_of
 
 FORMATS = {"qpy": ".qpy", "qasm3": ".qasm", "qasm2": ".qasm"}
 """Names of formats, and the suffixes their files usually have."""

@@ -10,10 +10,10 @@ import numpy as np
 
 from torchbp.circuits import Circuit, Operation
 from torchbp.circuits.grouping import MeasurementGroup
-from torchbp.hardware.packages import need
 from torchbp.hardware.program import Pub
-from torchbp.hardware.qiskit.gates import append
-from torchbp.hardware.qiskit.state_preparation import append_preparation, n_angles
+from torchbp.translation.packages import need
+from torchbp.translation.qiskit.gates import append
+from torchbp.translation.qiskit.state_preparation import append_preparation, n_angles
 
 
 @dataclass(frozen=True, eq=False)

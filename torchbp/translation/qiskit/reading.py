@@ -23,10 +23,11 @@ from torchbp.circuits import Circuit, Operation, Parameter, constant
 from torchbp.circuits.circuit import QUBIT_UNITARY
 from torchbp.circuits.operations import GATES, Gate
 from torchbp.errors import CircuitError
-from torchbp.hardware.packages import need
-from torchbp.hardware.qiskit.gates import torchbp_names
-from torchbp.hardware.qiskit.notes import IGNORED, METADATA, current_notes, fingerprint, foreign_notes
-from torchbp.hardware.qiskit.placement import Placement
+from torchbp.translation.assembly import turned
+from torchbp.translation.packages import need
+from torchbp.translation.qiskit.gates import torchbp_names
+from torchbp.translation.qiskit.notes import IGNORED, METADATA, current_notes, fingerprint, foreign_notes
+from torchbp.translation.qiskit.placement import Placement
 
 # A product of symbols, by their positions, sorted.
 Monomial = tuple[int, ...]
@@ -141,19 +142,11 @@ def _name(operation: Any) -> str | None:
 
 
 def _turned(gate: Gate, wires: tuple[int, ...], angles: Sequence[Sequence[Parameter]]) -> Iterator[Operation]:
-    """The gate, each angle the sum of some terms: a rotation by a sum is a rotation by each of its terms."""
+    """The gate, of one angle less where one that is constant makes it another gate of the table."""
     if gate.name in ("xxplusyy", "xxminyy") and angles[1][0].kind == "constant":
         single = _SINGLE.get((gate.name, angles[1][0].offset))
         gate, angles = (GATES[single], angles[:1]) if single else (gate, angles)
-    if all(len(terms) == 1 for terms in angles):
-        yield Operation(gate, wires, tuple(terms[0] for terms in angles))
-    elif gate.generator is not None:
-        yield from (Operation(gate, wires, (term,)) for term in angles[0])
-    else:
-        for name, local, offset, coefficients in gate.factors or ():
-            used = [(c, terms) for c, terms in zip(coefficients, angles, strict=True) if c]
-            first, *rest = [term * c for c, terms in used for term in terms] or [constant(0.0)]
-            yield from _turned(GATES[name], tuple(wires[i] for i in local), [[first + offset, *rest]])
+    return turned(gate, wires, angles)
 
 
 _SINGLE = {

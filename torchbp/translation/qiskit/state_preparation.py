@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from torchbp.hardware.packages import need
+from torchbp.translation.packages import need
 
 
 def n_angles(n_wires: int) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchbp.arguments import checked, whole_number
 from torchbp.arguments.kinds import a, anything
@@ -313,6 +313,38 @@ class QuantumLayer(Translated):
         if shots is not None or not measures(self.backend):
             self.shots = shots
         return self
+
+    @contextmanager
+    def noted(self, note: Callable[[Tensor | None, Tensor], Tensor]) -> Iterator[None]:
+        """Within the block what each call returns is replaced by `note(x, output)`, x the features."""
+
+        def leave(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor:
+            return note(arguments[0] if arguments else named.get("x"), output)
+
+        module: nn.Module = self
+        handle = module.register_forward_hook(leave, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @property
+    def n_weights(self) -> int:
+        """P, the number of weights."""
+        return self.circuit.n_weights
+
+    def draw(self, init: str | Initializer, generator: torch.Generator | None = None) -> Tensor:
+        """Initial weights (P,) for the layer's circuit, which it is not given; see `torchbp.circuits.initialize`."""
+        known = {"observable": self.observables} if init == "clifford_search" else {}  # a search knows what to lower
+        return initialize(init, self.circuit, generator, **known)
+
+    @torch.no_grad()
+    def outputs(self, x: Tensor | None, weights: Tensor) -> Tensor:
+        """(S, B, M) exact (noisy, if the layer has noise) expectation values for features x at weights (S, P)."""
+        inputs = self._check(x, None)[0].detach()
+        every = inputs.repeat_interleave(len(weights), 0)
+        found = self.backend.expectations(self.circuit, self.observables, every, weights.repeat(len(inputs), 1))
+        return found.view(len(inputs), len(weights), -1).transpose(0, 1)
 
     @property
     def weight_groups(self) -> dict[str, tuple[int, ...]]:

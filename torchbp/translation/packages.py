@@ -1,4 +1,4 @@
-"""Packages that the way to hardware needs, imported when they are used; one clear error where one is missing."""
+"""Optional packages, imported when they are used; one clear error where one is missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 from torchbp.errors import MissingDependencyError
 
 _EXTRAS = {
+    "pennylane": ("PennyLane", "pennylane"),
     "qiskit": ("Qiskit", "qiskit"),
+    "qiskit_machine_learning": ("Qiskit Machine Learning", "qiskit-ml"),
     "qiskit_aer": ("Qiskit Aer", "qiskit"),
     "qiskit_qasm3_import": ("the OpenQASM 3 reader qiskit-qasm3-import", "qiskit"),
     "qiskit_ibm_runtime": ("the IBM Runtime client", "ibm"),

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torchbp.errors import CircuitError
-from torchbp.hardware.packages import need
-from torchbp.hardware.qiskit.state_preparation import append_preparation
+from torchbp.translation.packages import need
+from torchbp.translation.qiskit.state_preparation import append_preparation
 
 METADATA = "torchbp"
 FORMAT = 1

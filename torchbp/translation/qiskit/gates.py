@@ -10,7 +10,7 @@ import numpy as np
 
 from torchbp.circuits import Operation
 from torchbp.circuits.operations import GATES
-from torchbp.hardware.packages import need
+from torchbp.translation.packages import need
 
 # A number or a Qiskit ParameterExpression.
 Angle = Any

@@ -1,0 +1,1 @@
+"""What is known of other libraries' quantum modules as they are, without importing the libraries: one file each."""
