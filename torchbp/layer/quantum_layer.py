@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from torchbp.arguments import checked, whole_number
+from torchbp.arguments import checked
 from torchbp.arguments.kinds import a, anything
-from torchbp.backends import Backend, resolve_with_noise
+from torchbp.backends import Backend
 from torchbp.backends.base import (
     COMPLEX,
     check_capacity,
@@ -22,19 +22,18 @@ from torchbp.backends.base import (
 )
 from torchbp.backends.inputs import check_features, check_state, start_for_each
 from torchbp.backends.noise import NoiseModel
-from torchbp.backends.shots import Sampler, ShiftRecord, ShotMeter, Shots, measures
-from torchbp.backends.streams import FIRST, birthplace, here, part
+from torchbp.backends.shots import measures
 from torchbp.circuits import Circuit, PauliSum, given, initialize, local_z
 from torchbp.circuits.initializers import Initializer
 from torchbp.circuits.observables import as_observables
-from torchbp.errors import BackendError, CircuitError, InputError
-from torchbp.translation.translated import Translated
+from torchbp.errors import CircuitError, InputError
+from torchbp.layer.execution import Execution
 
 if TYPE_CHECKING:
     from torchbp._torchquantum import QuantumDevice
 
 
-class QuantumLayer(Translated):
+class QuantumLayer(Execution):
     """Expectation values of a circuit: y[b, m] = <psi(x_b, w)| O_m |psi(x_b, w)>.
 
     A `torch.nn.Module`, and a TorchQuantum module. The trainable angles are one flat parameter `weights` (P,), in
@@ -94,24 +93,17 @@ class QuantumLayer(Translated):
             )
         measured = local_z(circuit.n_wires) if observables is None else observables
         self.observables = as_observables(measured, circuit.n_wires)
-        self._pure, self.backend, self.noise = resolve_with_noise(backend, noise)
-        # An attribute of the module, where those who restore random states look for generators.
-        self._backend_generator = getattr(self.backend, "generator", None)
-        self._drawn_at = birthplace()
+        self._run_on(backend, noise)
         if not measures(self.backend) and holds_states(self.backend):
             check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
         weights = initialize(init, circuit, generator)
         self.circuit = circuit.freeze()
         self.n_wires = circuit.n_wires
         self._own(weights)
-        self._shots: int | None = None
         if shots is not None or not measures(self.backend):
             self.shots = shots
         seed = torch.randint(2**62, (), generator=generator, device=generator.device if generator else "cpu")
         self._shot_generator = torch.Generator().manual_seed(int(seed))
-        self._meter = ShotMeter()
-        self.shift_listener: Callable[[Sampler, ShiftRecord], None] | None = None
-        self._sampler: Sampler | None = None
 
     # One opaque call in a compiled model.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -195,125 +187,6 @@ class QuantumLayer(Translated):
             start = start[0]
         q_device.set_states(self.states(x, start).reshape(-1, 2**self.n_wires))
 
-    @property
-    def shots(self) -> int | None:
-        """Shots for each circuit and measurement group; None for exact expectation values.
-
-        A backend that measures by itself, as a machine does, has its own, which this shows and sets.
-        """
-        return self.backend.shots if measures(self.backend) else self._shots
-
-    @shots.setter
-    def shots(self, shots: int | None) -> None:
-        if shots is not None:
-            shots = whole_number("shots", shots, 1)
-        if measures(self.backend):
-            self.backend.shots = shots
-        elif shots is not None and not holds_states(self.backend):
-            raise InputError(
-                f"The backend {self.backend.name!r} has no states to measure shots on, got shots={shots}: leave "
-                "shots out, "
-                'or take backend="fused" on few wires, a QiskitBackend on many.'
-            )
-        else:
-            self._shots = shots
-
-    @property
-    def shots_used(self) -> int:
-        """All shots spent so far: samples x circuits x measurement groups, forward and backward, probes included.
-
-        Those of a machine are all that its backend has spent, for whichever layer.
-        """
-        return self._meter.used + int(getattr(self.backend, "shots_used", 0))
-
-    @property
-    def shot_generator(self) -> torch.Generator:
-        """Source of the outcomes; on ranks of a distributed run and in forked workers a stream of their own."""
-        self._part()
-        return self._shot_generator
-
-    @property
-    def backend_generator(self) -> torch.Generator | None:
-        """The backend's own source of random numbers, such as the errors of trajectories; None if it has none."""
-        self._part()
-        return self._backend_generator
-
-    def resume_shots(self, state: Tensor) -> None:
-        """Draw outcomes from a saved state on, that of rank 0; others get streams of their own from it."""
-        self._shot_generator.set_state(state)
-        self._drawn_at = here()
-        if self._drawn_at not in (FIRST, birthplace()):
-            part(self._shot_generator, self._drawn_at)
-
-    def _part(self) -> None:
-        if (place := here()) == self._drawn_at:
-            return
-        self._drawn_at = place
-        for generator in (self._shot_generator, self._backend_generator):
-            if generator is not None and place != FIRST:
-                part(generator, place)
-
-    @property
-    def sampler(self) -> Sampler:
-        """What measuring the circuit takes, planned once."""
-        if self._sampler is None:
-            self._sampler = Sampler(self.circuit, self.observables)
-        return self._sampler
-
-    def count_shots(self, shots: int) -> None:
-        """These were spent on this layer's circuits by somebody else."""
-        self._meter.used += shots
-
-    @contextmanager
-    def shots_at(self, shots: int | None) -> Iterator[None]:
-        """Within the block the layer measures with this many shots."""
-        before, self.shots = self.shots, shots
-        try:
-            yield
-        finally:
-            self.shots = before
-
-    def exact(self) -> AbstractContextManager[None]:
-        """Within the block the layer returns exact expectation values."""
-        return self.shots_at(None)
-
-    @contextmanager
-    def noiseless(self) -> Iterator[None]:
-        """Within the block the layer runs without its noise model."""
-        noise, backend = self.noise, self.backend
-        self.noise, self.backend = None, self._pure
-        try:
-            yield
-        finally:
-            self.noise, self.backend = noise, backend
-
-    @contextmanager
-    def backend_at(self, backend: Backend) -> Iterator[None]:
-        """Within the block the layer runs on this backend, exactly, and without its own noise model."""
-        before = self.backend, self._pure, self.noise, self._shots
-        self.backend = self._pure = backend
-        self.noise = self._shots = None
-        try:
-            yield
-        finally:
-            self.backend, self._pure, self.noise, self._shots = before
-
-    def to_backend(self, backend: str | Backend, *, shots: int | None = None) -> QuantumLayer:
-        """Run on another backend from here on, with the same weights and without the noise model of the one before.
-
-        Returns the layer itself: `copy.deepcopy(layer).to_backend(...)` leaves this one as it is. Arguments as for
-        `QuantumLayer`, such as `torchbp.hardware.QiskitBackend("fake_manila")`, which has its own shots.
-        """
-        before = self.shots_used
-        self._pure, self.backend, self.noise = resolve_with_noise(backend, None)
-        self._meter.used += (
-            before - self.shots_used
-        )  # what others spent stays counted, what this one did before does not
-        self._backend_generator = getattr(self.backend, "generator", None)
-        if shots is not None or not measures(self.backend):
-            self.shots = shots
-        return self
-
     @contextmanager
     def noted(self, note: Callable[[Tensor | None, Tensor], Tensor]) -> Iterator[None]:
         """Within the block what each call returns is replaced by `note(x, output)`, x the features."""
@@ -357,27 +230,6 @@ class QuantumLayer(Translated):
     def extra_repr(self) -> str:
         shots = f", shots={self.shots}" if self.shots else ""
         return f"{self.circuit}, observables={len(self.observables)}, backend={self.backend.name!r}{shots}"
-
-    def _expectations(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:
-        if is_traced() and (self.shots is not None or not getattr(self.backend, "traceable", False)):
-            raise BackendError(
-                f"{'Finite shots' if self.shots is not None else f'The backend {self.backend.name!r}'} can't be "
-                'exported or traced: export the exact layer, with backend="fused", within `with layer.noiseless(), '
-                "layer.exact():`."
-            )
-        self._part()
-        if self.shots is None or measures(self.backend):
-            return self.backend.expectations(self.circuit, self.observables, x, weights, start)
-        return self.sampler.expectations(
-            self.backend,
-            x,
-            weights,
-            start,
-            Shots(self.shots, self.shot_generator, self._meter, self.shift_listener),
-        )
-
-    def _states(self, x: Tensor, start: Tensor | None, weights: Tensor) -> Tensor:
-        return self.backend.states(self.circuit, x, weights, start)
 
     def _check(
         self, x: Tensor | None, initial_state: Tensor | None
