@@ -36,10 +36,11 @@ def _an_optimizer(name: str, value: Any) -> Any:
 class EnergyModule(L.LightningModule):
     """Minimizes <H> over the weights of a circuit: every training step is one estimate of the energy.
 
-    Logs `energy`. It brings its own data loader, so that `Trainer(max_steps=...).fit(model)` is enough; with a loader
-    of one's own, a batch is one step, and what is in it does not matter. The batches of its own stand for the shots
-    of a step in eight parts, without features: a part of a batch is measured with as many parts of the shots, so that
-    a source of gradient samples that splits batches sees the shot noise of a step.
+    Logs `energy`, and with Pauli propagation `truncation`, the error estimate of what was dropped. It brings its own
+    data loader, so that `Trainer(max_steps=...).fit(model)` is enough; with a loader of one's own, a batch is one step,
+    and what is in it does not matter. The batches of its own stand for the shots of a step in eight parts, without
+    features: a part of a batch is measured with as many parts of the shots, so that a source of gradient samples that
+    splits batches sees the shot noise of a step.
 
     Args:
         circuit: the ansatz; its weights are trained.
@@ -105,6 +106,9 @@ class EnergyModule(L.LightningModule):
         with self.quantum.shots_at(self._shots_for(batch)):
             energy = self()
         self.log("energy", energy, prog_bar=True, batch_size=1)
+        truncation = getattr(self.quantum.backend, "truncation", None)
+        if truncation is not None:
+            self.log("truncation", float(truncation.estimate.max()), batch_size=1)
         return energy
 
     def train_dataloader(self) -> Iterable[Any]:

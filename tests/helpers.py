@@ -177,3 +177,48 @@ def _random_angle(rng: np.random.Generator, n_features: int, shared: Sequence[Pa
     if rng.random() < 0.5:
         parameter = float(rng.uniform(-2, 2)) * parameter + float(rng.uniform(-1, 1))
     return parameter
+
+
+def heavy_hex() -> tuple[int, list[tuple[int, int]]]:
+    """The 127 wires and 144 bonds of a heavy-hexagonal machine: seven rows, and four wires between each two."""
+    sizes, rows, bridges, wire = [14, 15, 15, 15, 15, 15, 14], [], [], 0
+    for i, size in enumerate(sizes):
+        rows.append(range(wire, wire + size))
+        wire += size
+        if i < 6:
+            bridges.append(range(wire, wire + 4))
+            wire += 4
+    bonds = [(a, a + 1) for row in rows for a in row[:-1]]
+    for i, between in enumerate(bridges):
+        for j, bridge in enumerate(between):
+            column = 4 * j + (0 if i % 2 == 0 else 2)
+            # The last row begins one column to the right.
+            bonds += [(rows[i][column], bridge), (bridge, rows[i + 1][column - (i == 5)])]
+    return wire, sorted(tuple(sorted(bond)) for bond in bonds)  # type: ignore[misc]
+
+
+def free_fermion_energy(circuit: Circuit, weights: ArrayLike) -> float:
+    """Energy of the open TFIM chain with unit couplings, after a circuit of RZZ on neighbours, RX and Hadamards on all.
+
+    The chain is turned by Hadamards, Z to X and X to Z, so that a Jordan-Wigner string of Z goes with
+    a_2j = Z...Z X_j, a_2j+1 = Z...Z Y_j: Z_j = -i a_2j a_2j+1 and X_j X_j+1 = -i a_2j+1 a_2j+2. Both are rotations of a
+    real covariance matrix, G_kl = <-i a_k a_l> for k < l.
+    """
+    n = circuit.n_wires
+    covariance = np.zeros((2 * n, 2 * n))
+    turned = 0
+    for operation in circuit.operations:
+        name, wires = operation.gate.name, operation.wires
+        if name == "h":
+            turned += 1
+            if turned == n:  # |+...+>, which is |0...0> of the turned chain
+                for j in range(n):
+                    covariance[2 * j, 2 * j + 1], covariance[2 * j + 1, 2 * j] = 1, -1
+            continue
+        assert turned == n, "Hadamards come first"
+        k = {"rx": 2 * wires[0], "rzz": 2 * min(wires) + 1}[name]
+        angle = angle_of(operation.parameters[0], NONE, weights)
+        rotation = np.eye(2 * n)
+        rotation[k : k + 2, k : k + 2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        covariance = rotation @ covariance @ rotation.T
+    return -float(sum(covariance[k, k + 1] for k in range(2 * n - 1)))

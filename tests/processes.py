@@ -14,7 +14,9 @@ from typing import IO, Any
 
 TESTS = Path(__file__).parent
 
-SEARCH = os.pathsep.join([str(TESTS), *(str(folder) for folder in TESTS.iterdir() if folder.is_dir())])
+SEARCH = os.pathsep.join(
+    [str(TESTS.parent), str(TESTS), *(str(folder) for folder in TESTS.iterdir() if folder.is_dir())]
+)
 """PYTHONPATH of a process that imports tests and their helpers."""
 
 PATIENCE = 1800.0

@@ -34,8 +34,9 @@ FLOORS = {
     ],
     # The rooms that have rooms of their own.
     "torchbp.trainability": [
-        {"scans", "algebras", "states"},
-        {"cost", "expressibility", "entanglement"},
+        {"paths", "algebras", "states"},
+        {"scans"},
+        {"cost", "expressibility", "entanglement", "pretraining"},
         {"landscape", "curvature", "information_content"},
         {"prechecks", "search_runners"},
         {"search"},

@@ -22,7 +22,7 @@ from torchbp import trainability
 from torchbp.arguments import checked
 from torchbp.arguments.kinds import a, each, either, real, whole
 from torchbp.arguments.words import WORDS
-from torchbp.backends import NoiseModel
+from torchbp.backends import NoiseModel, PropagationBackend
 from torchbp.callbacks import GradientSNRMonitor, PlateauDetector, PlateauGuard
 from torchbp.circuits import Circuit, PauliSum, global_z, hardware_efficient, tfim
 from torchbp.errors import CallError, InputError, TorchBPError
@@ -65,6 +65,7 @@ def public() -> Iterator[tuple[str, Any]]:
     yield "layer.accelerate", torchbp.accelerate
     yield "layer.mark_quantum", torchbp.mark_quantum
     yield "probe.probe", import_module("torchbp.gradients.probe").probe
+    yield "pretraining.pretrain", import_module("torchbp.trainability.pretraining").pretrain
 
 
 PUBLIC = dict(public())
@@ -140,6 +141,13 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         "amplitude_damping": 0.1,
         "phase_damping": 0.1,
         "readout": 0.1,
+    },
+    "backends.PropagationBackend": lambda: {
+        "min_abs": 1e-3,
+        "max_terms": 1000,
+        "max_weight": 5,
+        "store_bytes": 1000,
+        "noise": NoiseModel(depolarizing_2q=0.1),
     },
     "backends.TorchQuantumBackend": dict,
     "backends.TrajectoryBackend": lambda: {
@@ -327,7 +335,9 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         "n_wires": [2],
         "observable": "Z0",
         "depth": 1,
+        "method": "simulate",
         "samples": 8,
+        "paths": 100,
         "tolerance": 0.5,
         "init": "uniform",
         "shots": 10,
@@ -368,6 +378,16 @@ CALLS: dict[str, Callable[[], dict[str, Any]]] = {
         "loss_fn": lambda model, batch: model(batch).mean(),
         "source": "microbatch",
         "n_microbatches": 2,
+    },
+    "pretraining.pretrain": lambda: {
+        "model": layer(),
+        "loss_fn": None,
+        "steps": 1,
+        "learning_rate": 0.1,
+        "tolerance": 0.5,
+        "backend": PropagationBackend(),
+        "optimizer": torch.optim.SGD,
+        "progress": lambda step, loss: None,
     },
 }
 
@@ -415,11 +435,11 @@ FITS = {
     "zero": """n_features index n_particles start_at warmup retries first longest rate confidence seed stability
         per_second per_shot per_circuit seconds_per_shot budget scale value coupling field readout depolarizing_1q
         depolarizing_2q amplitude_damping phase_damping price_per_shot shots quantum_seconds store_bytes target degree
-        seconds_per_job optimization_level qubits noise""",
+        seconds_per_job optimization_level qubits noise min_abs""",
     "negative": "scale value coupling field target",
     "huge": """index scale value coupling field learning_rate sigma first_step perturbation stability timeout poll first
         longest per_second per_shot per_circuit seconds_per_shot budget price_per_shot quantum_seconds target span
-        seconds target_snr resume_when step shots lr damping ill_conditioned""",
+        seconds target_snr resume_when lr damping ill_conditioned step shots min_abs tolerance""",
     "string": "name run path file folder ledger prefix study storage job_tags",
     "list": "job_tags",
     "None": "name max_evaluations resume_when",
@@ -479,7 +499,7 @@ def test_the_calls_are_right(name: str, tmp_path: Path, monkeypatch: pytest.Monk
     TRIED[name](**CALLS[name]())
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "layer", "probe"])
+@pytest.mark.parametrize("room", [*ROOMS, "layer", "probe", "pretraining"])
 @pytest.mark.filterwarnings("ignore")
 def test_a_battery_of_wrong_arguments(room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """None is taken in silence; 98 of 100 are refused in torchbp's own words."""

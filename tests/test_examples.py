@@ -90,3 +90,11 @@ def test_rescue_a_plateau(tmp_path: Path) -> None:
     assert min(doomed.loss) > 0.99
     assert saved.loss[-1] < 0.5
     assert (tmp_path / "rescue_a_plateau.png").stat().st_size > 10_000
+
+
+def test_a_hundred_wires(capsys: pytest.CaptureFixture[str]) -> None:
+    """On 30 wires: training goes from the Clifford circuit's energy most of the way to the exact one, and not below."""
+    clifford, reached, exact = load("a_hundred_wires").main(n=30, steps=25)
+    assert clifford == pytest.approx(-29, abs=1e-3)
+    assert exact < reached < clifford + 0.7 * (exact - clifford)
+    assert "random start: " in capsys.readouterr().out

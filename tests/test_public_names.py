@@ -6,11 +6,12 @@ import pytest
 
 NAMES = {
     "torchbp": """
-        __version__ accelerate Circuit feature mark_quantum PauliSum probe QuantumLayer TorchBPError torchquantum weight
+        __version__ accelerate Circuit feature mark_quantum PauliSum pretrain probe QuantumLayer TorchBPError torchquantum
+        weight
     """,
     "torchbp.backends": """
-        Backend BACKENDS DensityMatrixBackend FusedBackend NoiseModel resolve_backend resolve_with_noise
-        TorchQuantumBackend TrajectoryBackend
+        Backend BACKENDS DensityMatrixBackend FusedBackend NoiseModel PropagationBackend resolve_backend
+        resolve_with_noise TorchQuantumBackend TrajectoryBackend
     """,
     "torchbp.callbacks": """
         AdaptiveShots GradientFreeFallback GradientSNRMonitor InitializationReset LayerwiseTraining

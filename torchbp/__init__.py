@@ -14,6 +14,7 @@ __all__ = [
     "accelerate",
     "feature",
     "mark_quantum",
+    "pretrain",
     "probe",
     "torchquantum",
     "weight",
@@ -26,6 +27,7 @@ _HOMES = {
     "TorchBPError": "torchbp.errors",
     "accelerate": "torchbp.layer.accelerate",
     "feature": "torchbp.circuits",
+    "pretrain": "torchbp.trainability.pretraining",
     "mark_quantum": "torchbp.translation.adapters.marking",
     "probe": "torchbp.gradients.probe",
     "torchquantum": "torchbp._torchquantum",
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from torchbp.gradients.probe import probe
     from torchbp.layer import QuantumLayer
     from torchbp.layer.accelerate import accelerate
+    from torchbp.trainability.pretraining import pretrain
     from torchbp.translation.adapters.marking import mark_quantum
 else:  # hidden from type checkers, which would take any name at all for one of ours
 

@@ -632,7 +632,7 @@ def test_bad_options(options: dict[str, int], message: str) -> None:
     [
         (Verdict.HEALTHY, 100, False),
         (Verdict.BARREN_PLATEAU, 100, False),
-        (Verdict.SHOT_LIMITED, 102, False),
+        (Verdict.SHOT_LIMITED, 0, False),
         (Verdict.NOISE_INDUCED, 100, False),
         (Verdict.LOCAL_MINIMUM, 101, False),
         (Verdict.CONVERGED, 100, False),

@@ -40,7 +40,11 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def options_for(name: str, circuit: Circuit) -> dict[str, Any]:
-    return {"values": torch.zeros(circuit.n_weights)} if name == "warm_start" else {}
+    options = {
+        "warm_start": {"values": torch.zeros(circuit.n_weights)},
+        "clifford_search": {"observable": PauliSum("Z0")},
+    }
+    return options.get(name, {})
 
 
 # name, options, mean, variance, kurtosis (3 Gaussian, 1.8 uniform, 15/7 Beta(2, 2))
@@ -76,7 +80,7 @@ def test_seeds_and_types(name: str) -> None:
     before = torch.random.get_rng_state()
     one, same, other = (initialize(name, BLOCKS, seeded(s), **options_for(name, BLOCKS)) for s in (0, 0, 1))
     assert torch.equal(one, same)
-    assert not torch.equal(one, other)
+    assert name == "clifford_search" or not torch.equal(one, other)  # a search may end where another did
     assert (one.shape, one.dtype, one.requires_grad) == ((BLOCKS.n_weights,), torch.float32, False)
     assert torch.equal(before, torch.random.get_rng_state())
     torch.manual_seed(5)
@@ -180,7 +184,7 @@ ONE_ON_THREE = Circuit(3).append("rx", 0, weight())
 ERRORS: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (
         UnknownNameError,
-        "initializer 'gausian'. Did you mean 'gaussian'.*beta, gaussian",
+        "initializer 'gausian'. Did you mean 'gaussian'.*beta, clifford_search, gaussian",
         lambda: initialize("gausian", ONE),
     ),
     (

@@ -180,7 +180,7 @@ def test_ctrl_c_in_a_precheck(capsys: Capture, monkeypatch: pytest.MonkeyPatch) 
     def stop(*_):
         raise KeyboardInterrupt
 
-    module = sys.modules["torchbp.trainability.prechecks.precheck"]
+    module = sys.modules["torchbp.trainability.prechecks.cases"]
     monkeypatch.setattr(module, "first_layers", stop)
     assert main(["precheck", "--wires", "2"]) == 130
     assert "No time for: 1 of 2 layers" in capsys.readouterr().out

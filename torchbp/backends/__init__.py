@@ -8,6 +8,7 @@ from torchbp.backends.base import Backend
 from torchbp.backends.density import DensityMatrixBackend
 from torchbp.backends.fused import FusedBackend
 from torchbp.backends.noise import NoiseModel
+from torchbp.backends.propagation import PropagationBackend
 from torchbp.backends.shots import measures
 from torchbp.backends.torchquantum import TorchQuantumBackend
 from torchbp.backends.trajectories import TrajectoryBackend
@@ -19,6 +20,7 @@ __all__ = [
     "DensityMatrixBackend",
     "FusedBackend",
     "NoiseModel",
+    "PropagationBackend",
     "TorchQuantumBackend",
     "TrajectoryBackend",
     "resolve_backend",
@@ -28,6 +30,7 @@ __all__ = [
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "density": DensityMatrixBackend,
     "fused": FusedBackend,
+    "propagation": PropagationBackend,
     "torchquantum": TorchQuantumBackend,
 }
 
@@ -65,6 +68,8 @@ def resolve_with_noise(backend: str | Backend, noise: NoiseModel | None) -> tupl
         raise BackendError(
             f"The backend {found.name!r} has a noise model of its own: give noise= or such a backend, not both."
         )
+    if isinstance(found, PropagationBackend):
+        return found.with_noise(None), found if noise is None else found.with_noise(noise), own or noise
     if own is None:
         return found, found if noise is None else DensityMatrixBackend(noise), noise
     return resolve_backend("fused"), found, own

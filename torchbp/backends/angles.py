@@ -30,8 +30,11 @@ class AngleMap:
         self._padded = bool((self._columns == size).any())
         scale = torch.tensor([p.scale if p.kind != "constant" else 0.0 for p in parameters], dtype=torch.float64)
         offset = torch.tensor([p.offset for p in parameters], dtype=torch.float64)
-        self._scale = None if bool((scale == 1).all()) else scale
-        self._offset = None if width and bool((offset == 0).all()) else offset
+        self._exact = {
+            "_scale": None if bool((scale == 1).all()) else scale,
+            "_offset": None if width and bool((offset == 0).all()) else offset,
+        }
+        self._scale, self._offset = self._exact["_scale"], self._exact["_offset"]
 
     def __call__(self, source: Tensor) -> Tensor:
         """(..., F) → (..., S), differentiable in the source."""
@@ -55,7 +58,8 @@ class AngleMap:
         with outside_of_traces():  # what is kept must be fit for training later
             if self._columns.device != source.device:
                 self._columns = self._columns.to(source.device)
-            for name in ("_scale", "_offset"):
+            for name, exact in self._exact.items():
                 value = getattr(self, name)
-                if value is not None and (value.dtype, value.device) != (source.dtype, source.device):
-                    setattr(self, name, value.to(dtype=source.dtype, device=source.device))
+                if exact is not None and (value.dtype, value.device) != (source.dtype, source.device):
+                    # From the doubles each time: a layer that was single for a while is as exact again as before.
+                    setattr(self, name, exact.to(dtype=source.dtype, device=source.device))

@@ -22,6 +22,9 @@ class Backend(Protocol):
     Both methods take a frozen `circuit`, features `x` (B, F) with F >= circuit.n_features, and `weights` (P,), or
     (B, P) with one set per sample; real tensors of one dtype and device. `initial_state` is None for |0...0>, or
     (B, 2^n) complex amplitudes.
+
+    A backend whose attribute `holds_states` is False (it is True where there is none) never holds 2^n amplitudes, so it
+    may have any number of wires.
     """
 
     name: str
@@ -67,6 +70,11 @@ def per_sample_gradients(
 
 
 COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+
+
+def holds_states(backend: object) -> bool:
+    """Whether it simulates states of 2^n amplitudes, whose memory and measurement are to be thought of."""
+    return bool(getattr(backend, "holds_states", True))
 
 
 def has_values(tensor: Tensor) -> bool:

@@ -25,6 +25,8 @@ from torchbp.arguments import checked, not_negative
 from torchbp.arguments.boundary import misfit
 from torchbp.circuits import given
 from torchbp.circuits.circuit import Circuit, Operation
+from torchbp.circuits.clifford import clifford_search
+from torchbp.circuits.growth import grown
 from torchbp.errors import CircuitError, InputError, UnknownNameError
 
 # (circuit, generator, **options) -> (P,) floating-point tensor
@@ -110,11 +112,14 @@ def warm_start(
     *,
     values: Tensor | Iterable[float] | None = None,
     width: float | None = None,
+    source: Circuit | None = None,
 ) -> Tensor:
     """A known good point plus U(-width, width) (Puig 2025, 2404.10044).
 
     Args:
         values: the point, (P,), in radians.
+        source: the circuit that the values belong to, smaller or shallower, of the same kind: each gate takes the angle
+            of the one that stands where it does, and further layers begin at 0 (see `circuits.growth`).
         width: half the side of the region; 1 / sqrt(P) if left out, about where gradients are still
             guaranteed.
 
@@ -123,7 +128,9 @@ def warm_start(
     """
     if values is None:
         raise InputError(f"warm_start needs the point to start from: values= of shape ({circuit.n_weights},).")
-    point = _checked(values, circuit, "The values of warm_start")
+    point = _checked(values, source or circuit, "The values of warm_start")
+    if source is not None:
+        point = torch.from_numpy(grown(source, point.double().numpy(), circuit)).to(point)
     side = 1 / math.sqrt(max(1, circuit.n_weights)) if width is None else not_negative("width", width)
     return point + (side * _symmetric(circuit.n_weights, generator)).to(point)
 
@@ -136,6 +143,7 @@ INITIALIZERS: dict[str, Initializer] = {
     "beta": beta,
     "identity_blocks": identity_blocks,
     "warm_start": warm_start,
+    "clifford_search": clifford_search,
 }
 
 

@@ -10,7 +10,8 @@ from torchbp.cli.output import Progress, add_json_option, save, show
 
 DESCRIPTION = """\
 Measures the variance of the cost and of its gradient over random weights for several numbers of wires, and says which
-law they follow. A plateau is an exponential. With --file, an interrupted scan continues where it was.
+law they follow. A plateau is an exponential. Beyond 20 wires it walks Pauli paths instead of simulating (--method): any
+number of wires. With --file, an interrupted scan continues where it was.
 
 exit code 1: the gradient's variance falls exponentially."""
 EXAMPLE = "torchbp scan --ansatz alternating_layered --wires 2 4 6 8 --observable global_z --file scan.npz"
@@ -21,6 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--depth-per-wire", type=whole(1), metavar="K", help="K n layers on n wires, instead of --depth"
     )
+    parser.add_argument("--method", default="auto", metavar="NAME", help="auto (default), simulate or paths")
+    parser.add_argument("--paths", type=whole(1), default=20_000, help="Pauli paths for each size (default 20000)")
     parser.add_argument("--samples", type=whole(3), default=512, help="random weights for each size (default 512)")
     parser.add_argument(
         "--tolerance", type=real(above=0, below=1), help="relative error at which a size has enough samples"
@@ -55,7 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
                     lambda n: circuit_of(arguments, n, depth(n)),
                     [sizes[upto - 1]],
                     lambda n: observable_of(arguments, n),
+                    method=arguments.method,
                     samples=arguments.samples,
+                    paths=arguments.paths,
                     tolerance=arguments.tolerance,
                     init=arguments.init,
                     shots=arguments.shots,

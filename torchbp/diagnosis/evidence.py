@@ -13,7 +13,10 @@ from torchbp.gradients.stats import LayerSummary
 
 @dataclass(frozen=True)
 class LossLandscape:
-    """The loss on one batch at random weights of a layer: its mean, spread and the share of points better than here."""
+    """The loss on one batch at random weights of a layer: its mean, spread and the share of points better than here.
+
+    NaN where the backend has no answer at random weights.
+    """
 
     here: float
     mean: float
@@ -129,7 +132,7 @@ class Evidence:
         loss: its trend.
         layers: what is known of each quantum module.
         span: what there is to gain or lose: the largest of the fall so far and, over the quantum modules, of the
-            distance to the mean loss at random weights and twice its spread. NaN before it was measured.
+            distance to the mean loss at random weights and twice its spread. NaN before it was looked for.
         scale: what the loss could change by to first order, see `Passage.scale`.
         horizon: steps ahead that progress is projected over: as many as the run has had, or has left if that is more.
         stalled: how many looks in a row saw no progress.

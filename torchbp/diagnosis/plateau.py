@@ -184,8 +184,9 @@ def _noise_induced(e: Evidence, t: Thresholds) -> Answer:
 
 
 def _shot_limited(e: Evidence, t: Thresholds) -> Answer:
+    """A smaller gain counts here: no patience brings it, shots do."""
     assert e.descent is not None
-    if not e.descent.gain.exceeds(t.material * e.whole):
+    if not e.descent.gain.exceeds(t.material * e.whole / 4):
         return None
     known = [x for x in e.trained if x.shots is not None and not math.isinf(x.shots.shots_to_resolve)]
     hidden = [x for x in known if x.shots is not None and x.shots.snr < t.snr]
@@ -199,12 +200,13 @@ def _shot_limited(e: Evidence, t: Thresholds) -> Answer:
 def _oscillating(e: Evidence, t: Thresholds) -> Answer:
     assert e.descent is not None
     d = e.descent
-    if not d.gain.exceeds(t.material * e.whole) or not (d.overshoot > 0 > d.shorter):
+    line = t.material * e.whole
+    if not d.gain.exceeds(line) or not d.shorter < min(0.0, d.overshoot) - line:
         return None
     if not e.loss.noise > t.material * e.whole / 2:
         return None
     facts = [
-        "a step as long as the optimizer's ends higher than it began, a shorter one lower",
+        "a step shorter than the optimizer's leads further down",
         f"the loss swings by {e.loss.noise / e.whole:.0%} of what there is to gain",
         _gain_text(e, "with shorter steps"),
     ]

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from torchbp.arguments import checked, whole_number
 from torchbp.arguments.kinds import a, anything
 from torchbp.backends import Backend, resolve_with_noise
-from torchbp.backends.base import COMPLEX, check_capacity, full_precision, is_traced, per_sample_gradients
+from torchbp.backends.base import (
+    COMPLEX,
+    check_capacity,
+    full_precision,
+    holds_states,
+    is_traced,
+    per_sample_gradients,
+)
 from torchbp.backends.inputs import check_features, check_state, start_for_each
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.shots import Sampler, ShiftRecord, ShotMeter, Shots, measures
@@ -41,7 +48,7 @@ class QuantumLayer(Translated):
         shots: measure every circuit this many times in each measurement group, as a machine does, and take gradients
             by the parameter-shift rule from as many shots again (see `torchbp.backends.shots`); None: exact.
         noise: what goes wrong after each gate and at readout; simulated by density matrices, at the cost of twice the
-            wires, whatever `backend` is. For many wires pass `backend=TrajectoryBackend(noise)` instead.
+            wires, whatever `backend` is but "propagation". For many wires pass `backend=TrajectoryBackend(noise)`.
         init: initial weights: a name in `torchbp.circuits.INITIALIZERS`, a function `(circuit, generator) -> (P,)`,
             or a tensor (P,).
         generator: source of the random initial weights, and of the seed of the shots' own generator; torch's global
@@ -91,7 +98,7 @@ class QuantumLayer(Translated):
         # An attribute of the module, where those who restore random states look for generators.
         self._backend_generator = getattr(self.backend, "generator", None)
         self._drawn_at = birthplace()
-        if not measures(self.backend):
+        if not measures(self.backend) and holds_states(self.backend):
             check_capacity(circuit.n_wires, 1, torch.get_default_dtype())
         weights = initialize(init, circuit, generator)
         self.circuit = circuit.freeze()
@@ -202,6 +209,12 @@ class QuantumLayer(Translated):
             shots = whole_number("shots", shots, 1)
         if measures(self.backend):
             self.backend.shots = shots
+        elif shots is not None and not holds_states(self.backend):
+            raise InputError(
+                f"The backend {self.backend.name!r} has no states to measure shots on, got shots={shots}: leave "
+                "shots out, "
+                'or take backend="fused" on few wires, a QiskitBackend on many.'
+            )
         else:
             self._shots = shots
 
@@ -274,6 +287,17 @@ class QuantumLayer(Translated):
         finally:
             self.noise, self.backend = noise, backend
 
+    @contextmanager
+    def backend_at(self, backend: Backend) -> Iterator[None]:
+        """Within the block the layer runs on this backend, exactly, and without its own noise model."""
+        before = self.backend, self._pure, self.noise, self._shots
+        self.backend = self._pure = backend
+        self.noise = self._shots = None
+        try:
+            yield
+        finally:
+            self.backend, self._pure, self.noise, self._shots = before
+
     def to_backend(self, backend: str | Backend, *, shots: int | None = None) -> QuantumLayer:
         """Run on another backend from here on, with the same weights and without the noise model of the one before.
 
@@ -311,7 +335,8 @@ class QuantumLayer(Translated):
 
     def draw(self, init: str | Initializer, generator: torch.Generator | None = None) -> Tensor:
         """Initial weights (P,) for the layer's circuit, which it is not given; see `torchbp.circuits.initialize`."""
-        return initialize(init, self.circuit, generator)
+        known = {"observable": self.observables} if init == "clifford_search" else {}  # a search knows what to lower
+        return initialize(init, self.circuit, generator, **known)
 
     @torch.no_grad()
     def outputs(self, x: Tensor | None, weights: Tensor) -> Tensor:
@@ -377,7 +402,7 @@ class QuantumLayer(Translated):
         if x.ndim != 2:
             x = x.reshape(leading.numel(), self._n_features)
         x = self._read(x).to(weights.dtype)
-        if not measures(self.backend) and not is_traced():
+        if not measures(self.backend) and holds_states(self.backend) and not is_traced():
             check_capacity(circuit.n_wires, len(x), weights.dtype)
         if start is not None:
             start = start_for_each(start, leading)

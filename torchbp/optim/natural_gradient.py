@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torchbp.arguments import checked
-from torchbp.arguments.kinds import anything, whole
+from torchbp.arguments.kinds import a, each, either, whole
 from torchbp.backends.shots import measures
 from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
@@ -39,7 +39,7 @@ class QuantumNaturalGradient(torch.optim.Optimizer):
     What it does not cure: a barren plateau. Its gradient vanishes, and so does the natural one (the metric does not).
     """
 
-    @checked(model=anything, samples=whole(1))
+    @checked(model=either(a(nn.Module), each(a(QuantumLayer))), samples=whole(1))
     def __init__(
         self, model: nn.Module | Iterable[QuantumLayer], lr: float = 0.05, *, damping: float = 0.01, samples: int = 8
     ) -> None:

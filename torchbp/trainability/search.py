@@ -19,7 +19,8 @@ from torchbp.circuits import Circuit, PauliSum, given
 from torchbp.diagnosis.verdicts import Verdict
 from torchbp.errors import InputError, UnknownNameError
 from torchbp.layer import QuantumLayer
-from torchbp.trainability.prechecks.precheck import loss_of, precheck
+from torchbp.trainability.prechecks.cases import loss_of
+from torchbp.trainability.prechecks.precheck import precheck
 from torchbp.trainability.search_runners import RUNNERS, Runner, Store
 
 Candidate = Circuit | Callable[[], nn.Module]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from torchbp.backends.propagation import TruncationWarning
 from torchbp.callbacks.mechanics.evaluation import agreed, mean_over_ranks, seeded_loss
 from torchbp.callbacks.mechanics.experiments.held_batches import HeldBatches, joined
 from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
@@ -19,14 +21,16 @@ from torchbp.callbacks.mechanics.optimizer_state import raw_optimizers
 from torchbp.diagnosis.concentration import concentration
 from torchbp.diagnosis.descent import Way, gain, go_down, steps_along
 from torchbp.diagnosis.entropy import entanglement_ratio
-from torchbp.diagnosis.evidence import Descent, Elsewhere, Evidence, Gain, LayerEvidence
+from torchbp.diagnosis.evidence import Descent, Elsewhere, Evidence, Gain, LayerEvidence, LossLandscape
 from torchbp.diagnosis.plateau import Experiment, Thresholds, diagnose
 from torchbp.diagnosis.probing import Passage, loss_landscape, passage, shot_signal
 from torchbp.diagnosis.verdicts import Diagnosis
-from torchbp.errors import BackendError, InputError
+from torchbp.errors import BackendError, CapacityError, InputError
 from torchbp.gradients.microbatch import batch_size, smallest_part, split_batch
 from torchbp.layer import QuantumLayer
 from torchbp.layer.foreign import AnyLayer
+
+T = TypeVar("T")
 
 PROBED_INPUTS = 4
 PARTS = 8
@@ -36,6 +40,8 @@ MOST_CIRCUITS = 4000
 EVALUATIONS = 30
 """Of the loss and its gradient on one way down."""
 STARTS = ("uniform", "uniform", "small_angle", "uniform")
+BEYOND = (CapacityError, TruncationWarning)
+"""What Pauli propagation answers far from Clifford points: nothing, or nothing to be believed."""
 
 
 def investigate(
@@ -79,7 +85,8 @@ def investigate(
 def _experiments(
     trainer: Any, module: Any, batch_idx: int, loss_fn: LossFunction | None, layers: Any
 ) -> Iterator[Callable[[Any], Tensor | None]]:
-    with training_loss(trainer, module, batch_idx, loss_fn) as loss, ExitStack() as exact:
+    with training_loss(trainer, module, batch_idx, loss_fn) as loss, ExitStack() as exact, warnings.catch_warnings():
+        warnings.simplefilter("error", TruncationWarning)
         for layer in layers:
             exact.enter_context(layer.exact())
         yield loss
@@ -114,7 +121,13 @@ class Laboratory:
         self.down: Way | None = None
 
     def perform(self, experiment: Experiment, evidence: Evidence) -> Evidence:
-        """The evidence with what the experiment shows."""
+        """The evidence with what the experiment shows, or with why it can't be made."""
+        try:
+            return self._perform(experiment, evidence)
+        except BEYOND as error:
+            return replace(evidence, missing=f"a backend has no answer to the experiment {experiment.value!r}: {error}")
+
+    def _perform(self, experiment: Experiment, evidence: Evidence) -> Evidence:
         if experiment is Experiment.SURVEY:
             return self._survey(evidence)
         if experiment is Experiment.SHOTS:
@@ -128,9 +141,8 @@ class Laboratory:
     def _survey(self, evidence: Evidence) -> Evidence:
         layers = tuple(self._look_at(layer) for layer in evidence.layers)
         spans = [max(abs(x.landscape.mean - x.landscape.here), 2 * x.landscape.std) for x in layers if x.landscape]
-        fall = evidence.loss.fall
-        sizes = [*spans, *(size for size in (fall, evidence.span) if spans and not math.isnan(size))]
-        span = max(sizes, default=math.nan)
+        sizes = [*spans, evidence.loss.fall, evidence.span]
+        span = max((size for size in sizes if not math.isnan(size)), default=0.0) if spans else math.nan
         known = [way.scale(self.layers[path]) for path, way in self.ways.items()]
         scale = max([s for s in (*known, evidence.scale) if not math.isnan(s)], default=math.nan)
         return replace(evidence, layers=layers, span=span, scale=scale)
@@ -145,18 +157,20 @@ class Laboratory:
             return replace(known, untrained="the loss does not depend on its output in a differentiable way")
         self.ways[known.path] = way
         inputs = None if way.x is None else way.x[:PROBED_INPUTS]
-        landscape = loss_landscape(layer, self._here, samples=self.samples, generator=self.generator)
+        survey = partial(loss_landscape, layer, self._here, samples=self.samples, generator=self.generator)
+        spread = partial(concentration, layer, inputs, generator=self.generator)
+        landscape = _answer(survey) or LossLandscape(*[math.nan] * 4)
         found: dict[str, Any] = {
             "landscape": landscape,
             "matters": landscape.std > 0 or bool((way.cotangent != 0).any()),
-            "concentration": concentration(layer, inputs, samples=2 * self.samples, generator=self.generator),
+            "concentration": _answer(partial(spread, samples=2 * self.samples)),
         }
         noisy = layer.noise is not None
         with layer.noiseless():
             with suppress(BackendError):  # a backend that has noise of its own has no state vectors
                 found["entanglement"] = entanglement_ratio(layer.states(inputs))
             if noisy:
-                found["noiseless"] = concentration(layer, inputs, samples=self.samples, generator=self.generator)
+                found["noiseless"] = _answer(partial(spread, samples=self.samples))
         return replace(known, **found)
 
     def _shots(self, known: LayerEvidence) -> LayerEvidence:
@@ -239,6 +253,13 @@ class Laboratory:
         size = batch_size(batches[0]) if len(batches) == 1 else None
         number = min(PARTS, (size or 1) // smallest_part(self.module))
         return split_batch(batches[0], number) if size is not None and number > 1 else batches
+
+
+def _answer(question: Callable[[], T]) -> T | None:
+    """None where it leads to weights that a backend has no answer at."""
+    with suppress(*BEYOND):
+        return question()
+    return None
 
 
 def _trained(trainer: Any, module: nn.Module) -> list[nn.Parameter]:

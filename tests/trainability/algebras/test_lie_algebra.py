@@ -23,6 +23,7 @@ from torchbp.circuits import (
     qcnn,
     tfim,
 )
+from torchbp.circuits.pauli.strings import anticommute, decode, encode, expectations, multiply
 from torchbp.errors import CapacityError, CircuitError, InputError, PreconditionError
 from torchbp.gradients.ensemble import ensemble_gradients
 from torchbp.trainability import lie_algebra, lie_growth
@@ -30,7 +31,6 @@ from torchbp.trainability.algebras.generators import find_generators
 from torchbp.trainability.algebras.lie_growth import growth_of
 from torchbp.trainability.algebras.operator_algebra import OperatorAlgebra
 from torchbp.trainability.algebras.pauli_algebra import PauliAlgebra
-from torchbp.trainability.algebras.pauli_strings import anticommute, decode, encode, expectations, multiply
 
 
 def gates(n: int, *rows: tuple[str, int]) -> Circuit:

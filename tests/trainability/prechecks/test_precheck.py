@@ -12,12 +12,22 @@ from helpers import ReadsFirst
 from torch import Tensor, nn
 
 from torchbp import Circuit, PauliSum, QuantumLayer, weight
-from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z, maxcut, qaoa
+from torchbp.circuits import (
+    angle_encoding,
+    global_z,
+    hamiltonian_variational,
+    hardware_efficient,
+    local_z,
+    maxcut,
+    qaoa,
+    tfim,
+)
 from torchbp.diagnosis.verdicts import Verdict
-from torchbp.errors import InputError, UnknownNameError
+from torchbp.errors import InputError, PreconditionError, UnknownNameError
 from torchbp.gradients.shot_noise import shot_noise
 from torchbp.models import HybridClassifier
 from torchbp.trainability import precheck
+from torchbp.trainability.prechecks.by_paths import PathCase
 from torchbp.trainability.prechecks.signal import circuits_per_step, signal_of
 from torchbp.trainability.prechecks.variations import first_layers, local_observables, n_layers
 
@@ -235,3 +245,31 @@ def test_errors(call: Callable[[], object], error: type[Exception], message: str
 def two() -> nn.Module:
     circuit = angle_encoding(2) + hardware_efficient(2, 1)
     return nn.Sequential(QuantumLayer(circuit, local_z(2)), QuantumLayer(circuit, local_z(2)))
+
+
+def test_beyond_the_simulator() -> None:
+    """On 40 wires paths answer: a plateau for a global observable, a healthy local one, remedies that help."""
+    circuit = hardware_efficient(40, 2, ("ry", "rz"), "line", "cz")
+    bad = precheck(circuit, observables=global_z(40))
+    assert (bad.method, bad.verdict) == ("paths", Verdict.BARREN_PLATEAU)
+    assert "by Pauli paths" in bad.report()
+    assert any(s.what == "local cost" and s.gain > 1e3 for s in bad.suggestions)
+    assert [point.depth for point in bad.depths] == [1, 2]
+    good = precheck(circuit, observables="Z20", budget=1e9)
+    assert good.verdict is Verdict.HEALTHY
+
+
+def test_methods_agree() -> None:
+    """Oracle: the simulated gradient of the same circuit, within its draws' scatter."""
+    layer = QuantumLayer(hardware_efficient(6, 2, ("ry", "rz"), "line", "cz"), "Z2").double()
+    simulated = precheck(layer.circuit, observables="Z2", init="uniform")
+    paths = PathCase.of(layer, "uniform", 0)
+    assert 0.5 < paths.signal().mean_square / simulated.start.mean_square < 2
+    assert 0.4 < paths.signal().ratio / simulated.start.ratio < 2.5
+    assert paths.signal().circuits == simulated.start.circuits
+    assert 0.5 < paths.concentration().far / simulated.concentration.far < 2
+
+
+def test_what_paths_do_not_reach_is_named() -> None:
+    with pytest.raises(PreconditionError, match="turns several gates"):
+        precheck(hamiltonian_variational(tfim(30), 30, 2), observables=tfim(30))

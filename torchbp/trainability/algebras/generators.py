@@ -9,30 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 
 from torchbp.circuits import Circuit, PauliSum
 from torchbp.circuits.circuit import Elementary
 from torchbp.circuits.operations import Matrix
-from torchbp.errors import CapacityError, PreconditionError
-from torchbp.trainability.algebras.pauli_strings import (
+from torchbp.circuits.pauli.strings import (
     Words,
     anticommute,
     bracket,
     check_wires,
     encode,
     local_words,
-    pauli_matrices,
     spread,
 )
-
-MAX_GATE = 5
-"""Wires of the largest fixed gate that is worked in: its table has 16^k entries."""
+from torchbp.circuits.pauli.tables import MAX_GATE, ROUNDING, pauli_coefficients, transfer
+from torchbp.errors import CapacityError, PreconditionError
 
 _MAX_TERMS = 2**20
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +125,7 @@ def commute(one: Operator, other: Operator, n_wires: int) -> bool:
     a, b = np.nonzero(odd)
     words, signs = bracket(one.words[a], other.words[b], n_wires)
     _, sums = _collect(words, signs * one.coefficients[a] * other.coefficients[b])
-    return bool((abs(sums) <= _ROUNDING * abs(one.coefficients).max() * abs(other.coefficients).max()).all())
+    return bool((abs(sums) <= ROUNDING * abs(one.coefficients).max() * abs(other.coefficients).max()).all())
 
 
 def distinct(operators: Iterable[Operator]) -> list[Operator]:
@@ -188,7 +184,7 @@ class _Batch:
         for i, label in enumerate(self.labels):
             own = order[bounds[i] : bounds[i + 1]]
             words, values = _collect(self.words[own], self.coefficients[own])
-            kept = abs(values) > _ROUNDING * abs(values).max(initial=0.0)
+            kept = abs(values) > ROUNDING * abs(values).max(initial=0.0)
             out.append((label, Operator(words[kept], values[kept], (label[1],) if label[0] == "weight" else ())))
         return out
 
@@ -196,7 +192,7 @@ class _Batch:
         """V^-1 P V for every string, V on `wires`."""
         if len(wires) > MAX_GATE:
             raise CapacityError(f"A fixed gate on {len(wires)} wires is too wide to work in: at most {MAX_GATE}.")
-        table = _transfer(np.asarray(matrix, dtype=complex).tobytes(), len(wires))
+        table = transfer(matrix)
         local = local_words(self.words, wires, self.n_wires)
         rest = self.words ^ spread(local, wires, self.n_wires)
         counts = (table != 0).sum(1)
@@ -218,33 +214,12 @@ class _Batch:
         new = np.ones(len(words), dtype=bool)
         new[1:] = (words[1:] != words[:-1]) | (owners[1:] != owners[:-1])
         sums = np.add.reduceat(values, np.flatnonzero(new)) if len(values) else values
-        kept = abs(sums) > _ROUNDING
+        kept = abs(sums) > ROUNDING
         self.words, self.owners, self.coefficients = words[new][kept], owners[new][kept], sums[kept]
         if len(self.words) > _MAX_TERMS:
             raise CapacityError(
                 f"Fixed gates that are not Clifford spread the generators over more than {_MAX_TERMS} Pauli strings."
             )
-
-
-def pauli_coefficients(matrix: Matrix) -> tuple[np.ndarray, np.ndarray]:
-    """(T,) local words and (T,) real coefficients of a Hermitian matrix, Tr(P M) / 2^k where that is not zero."""
-    k = int(math.log2(len(matrix)))
-    values = np.einsum("pij,ji->p", pauli_matrices(k), matrix).real / 2**k
-    local = np.flatnonzero(abs(values) > _ROUNDING)
-    return local, values[local]
-
-
-@cache
-def _transfer(raw: bytes, k: int) -> np.ndarray:
-    """(4^k, 4^k) real: row a holds V^-1 P_a V in Pauli strings; zeros are exact."""
-    matrix, paulis = np.frombuffer(raw, dtype=complex).reshape(2**k, 2**k), pauli_matrices(k)
-    turned = matrix.conj().T @ paulis @ matrix
-    size = 4**k
-    table = (turned.reshape(size, -1) @ paulis.transpose(0, 2, 1).reshape(size, -1).T).real / 2**k
-    table[abs(table) < 1e-9] = 0.0
-    nearly = abs(abs(table) - 1) < 1e-9
-    table[nearly] = np.sign(table[nearly])
-    return table
 
 
 def _merge(rotations: list[tuple[int, Operator]], n_wires: int) -> list[Operator]:
@@ -265,7 +240,7 @@ def _merge(rotations: list[tuple[int, Operator]], n_wires: int) -> list[Operator
         words = np.concatenate([rotations[i][1].words for i in members])
         values = np.concatenate([rotations[i][1].coefficients for i in members])
         collected, sums = _collect(words, values)
-        kept = abs(sums) > _ROUNDING
+        kept = abs(sums) > ROUNDING
         merged.append(Operator(collected[kept], sums[kept], (weight,)))
     return [op for op in merged if len(op.words)]
 

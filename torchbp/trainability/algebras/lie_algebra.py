@@ -23,11 +23,11 @@ from torchbp.arguments import checked
 from torchbp.backends import resolve_backend
 from torchbp.backends.base import check_capacity
 from torchbp.circuits import Circuit, PauliSum, given
+from torchbp.circuits.pauli.strings import expectations, halves
 from torchbp.errors import InputError
 from torchbp.trainability.algebras.generators import Generators, distinct, find_generators
 from torchbp.trainability.algebras.operator_algebra import OperatorAlgebra
 from torchbp.trainability.algebras.pauli_algebra import PauliAlgebra
-from torchbp.trainability.algebras.pauli_strings import expectations, halves
 
 MAX_DIMENSION = 2**18
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.linalg import null_space
 
+from torchbp.circuits.pauli.strings import Words, bracket, closure, contains
 from torchbp.errors import CapacityError, PreconditionError
 from torchbp.trainability.algebras.generators import Operator, distinct
 from torchbp.trainability.algebras.pauli_algebra import IdealNumbers
-from torchbp.trainability.algebras.pauli_strings import Words, bracket, closure, contains
 
 STRONG, NEW, OLD = 0.1, 1e-6, 1e-8
 """Singular values, of commutators of norm 1: what is taken at once, from where on a direction counts as new at all, and

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+from torchbp.circuits.pauli.strings import Words, anticommute, closure, contains, multiply, walsh_hadamard
 from torchbp.trainability.algebras.generators import Operator
-from torchbp.trainability.algebras.pauli_strings import Words, anticommute, closure, contains, multiply, walsh_hadamard
 
 
 @dataclass(frozen=True, eq=False)

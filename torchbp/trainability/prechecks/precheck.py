@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,61 +12,29 @@ from torch import Tensor, nn
 
 from torchbp.arguments import checked
 from torchbp.arguments.kinds import anything, batches
-from torchbp.circuits import Circuit, PauliSum, given, initialize
+from torchbp.circuits import Circuit, PauliSum, given
 from torchbp.circuits.initializers import Initializer
-from torchbp.diagnosis.concentration import Concentration, concentration
+from torchbp.diagnosis.concentration import Concentration
 from torchbp.diagnosis.light_cone import dead_weights
 from torchbp.diagnosis.plateau import Thresholds
-from torchbp.diagnosis.probing import passage
 from torchbp.diagnosis.verdicts import Verdict
 from torchbp.errors import InputError, TorchBPError
 from torchbp.gradients.isolation import undisturbed
 from torchbp.layer import QuantumLayer
 from torchbp.trainability.algebras.generators import find_generators
 from torchbp.trainability.algebras.lie_algebra import LieAlgebra, lie_algebra
+from torchbp.trainability.prechecks.by_paths import PathCase
+from torchbp.trainability.prechecks.cases import Case, simulated
 from torchbp.trainability.prechecks.result import DepthPoint, Precheck, Suggestion
-from torchbp.trainability.prechecks.signal import Signal, signal_of
-from torchbp.trainability.prechecks.variations import first_layers, local_observables, n_layers
-
-STARTS = (4, 16)
-"""Random starts that an initializer is judged by: the more, the smaller the batch."""
+from torchbp.trainability.prechecks.signal import Signal
+from torchbp.trainability.prechecks.variations import local_observables, n_layers
+from torchbp.trainability.scans.plan import SIMULATED
 
 _ALGEBRA_LIMIT = 2**16
 _SUMS_UP_TO = 4
 _MAX_DEPTHS = 6
 _MAX_SHOWN, _WORTH = 5, 1.5
 _ROUNDING = 1e-24  # of a variance in double precision, where the output is constant
-
-
-@dataclass(frozen=True, eq=False)
-class _Case:
-    """A layer, what goes through it, and where it starts."""
-
-    layer: QuantumLayer
-    x: Tensor | None
-    cotangent: Tensor
-    starts: Tensor
-    features_train: bool
-
-    def signal(self) -> Signal:
-        return signal_of(self.layer, self.x, self.cotangent, self.starts, self.features_train)
-
-    def of(
-        self,
-        circuit: Circuit | None = None,
-        observables: Iterable[PauliSum] | None = None,
-        starts: Tensor | None = None,
-    ) -> _Case:
-        """The same with another circuit, other observables or another start."""
-        new = QuantumLayer(
-            self.layer.circuit if circuit is None else circuit,
-            self.layer.observables if observables is None else observables,
-            backend=self.layer.backend,
-            init="uniform",
-            generator=torch.Generator().manual_seed(0),
-        ).to(self.cotangent)
-        x = None if self.x is None else self.x[:, : new.circuit.n_features]
-        return _Case(new, x, self.cotangent, self.starts if starts is None else starts, self.features_train)
 
 
 @checked(model=anything, loader=batches, observables=given.observables)
@@ -97,6 +64,9 @@ def precheck(
     - the dimension of the Lie algebra, where it is found quickly;
     - other initializers, a local observable, fewer layers: what each does to the mean square gradient and to the shots.
 
+    Beyond 20 wires Pauli paths answer instead (`trainability.paths`), for the mean of the layer's outputs, over random
+    starts and features: no batch goes through the model then, and its present weights don't count.
+
     Args:
         model: a circuit, a `QuantumLayer`, or any module that contains one.
         loader: batches, of which the first is used. Left out: for a circuit with features, 8 random inputs in
@@ -104,7 +74,8 @@ def precheck(
         loss_fn: `(model, batch) -> loss`. Left out: `model.loss(model(x), y)` for a model that has a method `loss` and
             batches (x, y), as those of `torchbp.models`; else the mean of the outputs.
         observables: for a circuit; Z on every wire if left out.
-        init: where a run would start: an initializer. Left out: the layer's present weights; "uniform" for a circuit.
+        init: where a run would start: an initializer. Left out: the layer's present weights; "uniform" for a circuit
+            and beyond 20 wires.
         layer: path of the quantum layer, for a model with more than one.
         steps: optimizer steps of a run.
         budget: shots that a whole run may take.
@@ -118,6 +89,7 @@ def precheck(
         InputError: no quantum layer, several without `layer`, an argument out of range, or an empty loader.
         UnknownNameError: no such initializer.
         CircuitError: an observable that doesn't fit.
+        PreconditionError: more than 20 wires, and paths do not reach a gate or a start; it is named.
 
     What it does not show: how the signal changes once training has left the start; a strong gradient at a start near
     the identity says nothing of what follows. And whether the model can solve the task at all.
@@ -129,17 +101,24 @@ def precheck(
     path, whole, quantum = _find(model, observables, layer, generator)
     calibration = getattr(quantum.backend, "shots_before", 0)
     with undisturbed(whole):
-        case = _case(whole, quantum, _batch(loader, quantum, isinstance(model, Circuit), generator), loss_fn)
-        if init is not None or isinstance(model, Circuit):
-            case = case.of(starts=_draws(init or "uniform", case, generator))
+        case: Case
+        algebra = None
+        by_paths = quantum.n_wires > SIMULATED
+        if by_paths:
+            case = PathCase.of(quantum, init or "uniform", seed)
+        else:
+            batch = _batch(loader, quantum, isinstance(model, Circuit), generator)
+            case = simulated(whole, quantum, batch, loss_fn, generator)
+            say("the Lie algebra")
+            algebra = _algebra(quantum, case.x)
+            if init is not None or isinstance(model, Circuit):
+                case = case.starting(init or "uniform")
         say("gradient and shot noise at the start")
         start = case.signal()
         say("concentration of the output")
-        spread = _concentration(case, generator)
-        say("the Lie algebra")
-        algebra = _algebra(quantum, case.x)
+        spread = case.concentration()
         watch = _Watch(began + seconds, say)
-        tried = _try(case, start, generator, watch)
+        tried = _try(case, start, watch)
         cut = _depths(case, start, watch)
     tried += [
         Suggestion.of(f"depth {depth}", f"first_layers(circuit, {depth})", signal, start) for depth, signal in cut[:-1]
@@ -165,6 +144,7 @@ def precheck(
         interrupted=watch.interrupted,
         seconds=time.perf_counter() - began,
         calibration_shots=calibration,
+        method="paths" if by_paths else "simulate",
     )
 
 
@@ -176,7 +156,7 @@ class _Watch:
         self.skipped: list[str] = []
         self.interrupted = False
 
-    def signal(self, what: str, make: Callable[[], _Case]) -> Signal | None:
+    def signal(self, what: str, make: Callable[[], Case]) -> Signal | None:
         """Of a case, if there is time for it and nobody stops it; Ctrl-C leaves the rest out."""
         if self.interrupted or time.perf_counter() > self.deadline:
             self.skipped.append(what)
@@ -197,7 +177,8 @@ def _find(
     generator: torch.Generator,
 ) -> tuple[str, nn.Module, QuantumLayer]:
     if isinstance(model, Circuit):
-        layer = QuantumLayer(model, observables, init="uniform", generator=generator)
+        backend = "propagation" if model.n_wires > SIMULATED else "fused"
+        layer = QuantumLayer(model, observables, backend=backend, init="uniform", generator=generator)
         return "circuit", layer, layer
     if observables is not None:
         raise InputError("observables go with a circuit; a model's quantum layer has its own.")
@@ -230,43 +211,6 @@ def _batch(loader: Iterable[Any] | None, layer: QuantumLayer, circuit_alone: boo
     return math.pi * (2 * torch.rand(8, layer.n_features, generator=generator) - 1)
 
 
-def _case(model: nn.Module, layer: QuantumLayer, batch: Any, loss_fn: Callable[[Any, Any], Tensor] | None) -> _Case:
-    trained: list[bool] = []
-
-    def note(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        trained.append(bool(inputs) and isinstance(inputs[0], Tensor) and inputs[0].requires_grad)
-
-    handle = layer.register_forward_pre_hook(note)
-    try:
-        way = passage(layer, lambda: loss_of(model, batch, loss_fn))
-    finally:
-        handle.remove()
-    x = None if way.x is None else way.x.double()
-    case = _Case(layer, x, way.cotangent.double(), layer.weights.detach()[None].double(), trained[0])
-    return case.of()  # a layer of its own, in double precision: a gradient of zero is then told from a small one
-
-
-def loss_of(model: Any, batch: Any, loss_fn: Callable[[Any, Any], Tensor] | None) -> Tensor:
-    """The loss that `precheck` looks at: given, or the model's own, or the mean of its outputs."""
-    if loss_fn is not None:
-        return loss_fn(model, batch)
-    inputs = batch[0] if isinstance(batch, list | tuple) else batch
-    output = model() if inputs is None else model(inputs)
-    if isinstance(batch, list | tuple) and len(batch) == 2 and callable(getattr(model, "loss", None)):
-        return model.loss(output, batch[1])
-    return output.mean()
-
-
-def _draws(init: str | Initializer, case: _Case, generator: torch.Generator) -> Tensor:
-    count = min(STARTS[1], max(STARTS[0], 128 // len(case.cotangent)))
-    return torch.stack([initialize(init, case.layer.circuit, generator) for _ in range(count)]).to(case.cotangent)
-
-
-def _concentration(case: _Case, generator: torch.Generator) -> Concentration:
-    with case.layer.weights_at(case.starts[0]):
-        return concentration(case.layer, case.x, samples=64, generator=generator)
-
-
 def _algebra(layer: QuantumLayer, x: Tensor | None) -> LieAlgebra | None:
     """Where it is found quickly: for single strings up to a dimension, for sums of them up to a few wires."""
     observable = layer.observables[0]
@@ -279,20 +223,15 @@ def _algebra(layer: QuantumLayer, x: Tensor | None) -> LieAlgebra | None:
         return None
 
 
-def _depths(case: _Case, start: Signal, watch: _Watch) -> list[tuple[int, Signal]]:
+def _depths(case: Case, start: Signal, watch: _Watch) -> list[tuple[int, Signal]]:
     """The signal of the first layers alone, up to all of them."""
-    total = n_layers(case.layer.circuit)
+    total = n_layers(case.circuit)
     found = []
     for depth in _spaced(total)[:-1]:
-        signal = watch.signal(f"{depth} of {total} layers", lambda depth=depth: _shallower(case, depth))  # type: ignore[misc]
+        signal = watch.signal(f"{depth} of {total} layers", lambda depth=depth: case.shallower(depth))  # type: ignore[misc]
         if signal is not None:
             found.append((depth, signal))
     return [*found, (total, start)] if total else []
-
-
-def _shallower(case: _Case, depth: int) -> _Case:
-    circuit, kept = first_layers(case.layer.circuit, depth)
-    return case.of(circuit, starts=case.starts[:, list(kept)])
 
 
 def _spaced(total: int) -> list[int]:
@@ -302,13 +241,12 @@ def _spaced(total: int) -> list[int]:
     return sorted({round(total ** (i / (_MAX_DEPTHS - 1))) for i in range(_MAX_DEPTHS)})
 
 
-def _try(case: _Case, start: Signal, generator: torch.Generator, watch: _Watch) -> list[Suggestion]:
+def _try(case: Case, start: Signal, watch: _Watch) -> list[Suggestion]:
     """Other starts, a local observable, and the best start with the local observable."""
-    observables = list(case.layer.observables)
-    local = local_observables(observables)
+    local = local_observables(case.observables)
     found: list[Suggestion] = []
 
-    def note(what: str, code: str, make: Callable[[], _Case]) -> None:
+    def note(what: str, code: str, make: Callable[[], Case]) -> None:
         try:
             signal = watch.signal(what, make)
         except TorchBPError:
@@ -316,17 +254,14 @@ def _try(case: _Case, start: Signal, generator: torch.Generator, watch: _Watch) 
         if signal is not None:
             found.append(Suggestion.of(what, code, signal, start))
 
-    def begun(name: str, base: _Case) -> _Case:
-        return base.of(starts=_draws(name, base, generator))
-
     for name in ("gaussian", "small_angle", "reduced_domain", "identity_blocks"):
-        note(f"{name} init", f'init="{name}"', lambda name=name: begun(name, case))  # type: ignore[misc]
+        note(f"{name} init", f'init="{name}"', lambda name=name: case.starting(name))  # type: ignore[misc]
     best = max(found, key=lambda s: s.gain, default=None)
-    if any(o.locality > 1 for o in observables):
-        note("local cost", "observables=local_observables(...)", lambda: case.of(observables=local))
+    if any(o.locality > 1 for o in case.observables):
+        note("local cost", "observables=local_observables(...)", lambda: case.measuring(local))
         if best is not None and best.gain > 1:
             name = best.what.split()[0]
-            note(f"{name} init, local cost", "both", lambda: begun(name, case.of(observables=local)))
+            note(f"{name} init, local cost", "both", lambda: case.measuring(local).starting(name))
     return found
 
 

@@ -75,6 +75,7 @@ class Precheck:
         interrupted: whether somebody stopped it (Ctrl-C).
         seconds: what it took.
         calibration_shots: that a machine takes before the first step, to measure its readout errors.
+        method: "simulate", or "paths" beyond the simulator: over random starts and features, of the mean output.
     """
 
     layer: str
@@ -96,6 +97,7 @@ class Precheck:
     interrupted: bool
     seconds: float
     calibration_shots: int = 0
+    method: str = "simulate"
 
     @property
     def shots_per_run(self) -> float:
@@ -133,7 +135,8 @@ class Precheck:
             "",
             f"circuit         {self.n_wires} wires, {self.n_weights} weights in {self.n_layers} layers"
             + (f", {self.dead_weights} of them without effect" if self.dead_weights else ""),
-            f"gradient        {math.sqrt(self.start.mean_square):.3g} (root mean square at the start)",
+            f"gradient        {math.sqrt(self.start.mean_square):.3g} (root mean square at the start)"
+            + (", by Pauli paths" if self.method == "paths" else ""),
             f"for an SNR of 3 {self._shots_text()}",
         ]
         if self.calibration_shots:

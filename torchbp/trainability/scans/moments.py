@@ -131,6 +131,25 @@ def _mean_of(
     return VarianceEstimate(value, low, high, error, count, dominance, float(measured.mean()), confidence)
 
 
+def of_islands(values: np.ndarray, samples: int, limit: float, confidence: float = 0.95) -> VarianceEstimate:
+    """A variance from K independent unbiased estimates of it, with Student's interval and Hall's correction.
+
+    Args:
+        values: (K,), nonnegative but for cross terms.
+        samples: what all of them rest on together.
+        limit: the upper end of the interval is limit * ln(2 / (1 - confidence)) where all values are zero.
+        confidence: of the interval.
+    """
+    count, value, spread = len(values), float(values.mean()), float(values.std(ddof=1))
+    if not values.any():
+        return VarianceEstimate(0.0, 0.0, -limit * math.log((1 - confidence) / 2), 0.0, samples, 0.0, 0.0, confidence)
+    error = spread / math.sqrt(count)
+    below, above = _hall(values, stdtrit(count - 1, (1 + confidence) / 2))
+    dominance = float(abs(values).max() / abs(values).sum())
+    low = max(0.0, value - below * error)
+    return VarianceEstimate(value, low, value + above * error, error, samples, dominance, 0.0, confidence)
+
+
 def check_confidence(confidence: float) -> None:
     """Raise InputError unless it is a probability between 0 and 1."""
     if not 0 < confidence < 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,11 @@ from torchbp.circuits import Circuit, PauliSum
 from torchbp.errors import InputError
 from torchbp.layer import QuantumLayer
 from torchbp.trainability.scans.file import digest_of
+
+Method = Literal["auto", "simulate", "paths"]
+
+SIMULATED = 20
+"""Wires up to which "auto" simulates."""
 
 Depth = int | Sequence[int] | Callable[[int], int]
 Observable = PauliSum | str | Iterable[PauliSum | str] | Callable[[int], Any]
@@ -29,6 +34,8 @@ class PlannedRow:
         layer: gives circuit, observables and backend.
         inputs: (B, F).
         digest: fingerprint of all that.
+        by_paths: whether its variances come from Pauli paths, else from simulation. With paths the layer has a backend
+            without states, and features that are drawn have no inputs, (1, 0).
     """
 
     n_wires: int
@@ -37,6 +44,7 @@ class PlannedRow:
     layer: QuantumLayer
     inputs: Tensor
     digest: str
+    by_paths: bool
 
 
 def planned_rows(
@@ -48,10 +56,11 @@ def planned_rows(
     backend: str | Backend,
     noise: NoiseModel | None,
     dtype: torch.dtype,
+    method: Method = "simulate",
 ) -> list[PlannedRow]:
     """The rows by wires, then by depth; arguments as for `variance_scan`."""
     return [
-        _row(n, d, series, make_circuit, observable, x, backend, noise, dtype)
+        _row(n, d, series, make_circuit, observable, x, backend, noise, dtype, method)
         for n in _increasing("n_wires", n_wires)
         for d, series in _depths(depth, n)
     ]
@@ -67,6 +76,7 @@ def _row(
     backend: str | Backend,
     noise: NoiseModel | None,
     dtype: torch.dtype,
+    method: Method,
 ) -> PlannedRow:
     if not callable(make_circuit):
         raise InputError(
@@ -82,13 +92,21 @@ def _row(
         raise InputError(f"The circuit for {n} wires has no weights to draw: append weight() angles, or an ansatz.")
     measured = observable(n) if callable(observable) else observable
     start, own = torch.zeros(circuit.n_weights), torch.Generator()  # the global one is left alone
-    layer = QuantumLayer(circuit, measured, backend=backend, noise=noise, init=start, generator=own)
+    by_paths = method == "paths" or (method == "auto" and n > SIMULATED)
+    runs_on = "propagation" if by_paths else backend
+    layer = QuantumLayer(circuit, measured, backend=runs_on, noise=noise, init=start, generator=own)
     layer.to(dtype)
     given = x(n) if callable(x) else x
+    if by_paths and given is None:
+        return PlannedRow(n, depth, series, layer, torch.empty(1, 0), digest_of(layer, torch.empty(1, 0)), True)
     inputs = layer._check(given.to(dtype) if isinstance(given, Tensor) else given, None)[0].detach()
+    if by_paths and len(inputs) > 1:
+        raise InputError(
+            f"Pauli paths take one input, or draw the features where x is left out; got {len(inputs)} inputs."
+        )
     if not len(inputs):
         raise InputError("The cost is a mean over inputs: give at least one in x, or None for circuits without.")
-    return PlannedRow(n, depth, series, layer, inputs, digest_of(layer, inputs))
+    return PlannedRow(n, depth, series, layer, inputs, digest_of(layer, inputs), by_paths)
 
 
 def _depths(depth: Depth | None, n: int) -> list[tuple[int | None, str]]:

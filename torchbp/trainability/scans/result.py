@@ -32,6 +32,7 @@ class ScanRow:
         seconds: it took.
         signal: E[(dC/dw)^2], mean over the live weights: the variance and the square of the mean. Verdicts are about
             it; None in files of before.
+        method: "simulate", or "paths".
     """
 
     n_wires: int
@@ -45,6 +46,7 @@ class ScanRow:
     two_design: float
     seconds: float = field(compare=False)
     signal: VarianceEstimate | None = None
+    method: str = "simulate"
 
     def to_dict(self) -> dict[str, Any]:
         """As primitives for JSON."""
@@ -140,12 +142,15 @@ class VarianceScan:
     def table(self) -> str:
         """Rows as text: variances with their intervals, the draws that a relative error of 10% takes, and run times.
 
-        A star marks variances that few draws carry, whose intervals are not to be trusted.
+        A star marks variances that few draws carry, whose intervals are not to be trusted. Draws are of weights, or, by
+        the method "paths", paths of Pauli strings.
         """
         with_shots = any(row.gradient.floor for row in self.rows)
+        with_paths = any(row.method == "paths" for row in self.rows)
         head = ["wires", "depth", "weights", "E[g^2]", "Var[gradient]", "interval", "Var[cost]", "interval", "2-design"]
         head += ["draws", "for 10%", "seconds", *(["shot floor"] if with_shots else [])]
-        body = [_cells(row, with_shots) for row in self.rows]
+        head += ["method"] if with_paths else []
+        body = [[*_cells(row, with_shots), *([row.method] if with_paths else [])] for row in self.rows]
         if all(row.depth is None for row in self.rows):
             head.pop(1)
             for cells in body:

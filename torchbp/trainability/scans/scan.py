@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,18 @@ import torch
 from torch import Tensor
 
 from torchbp.arguments import checked
-from torchbp.arguments.kinds import a, anything, each, either, function, whole
+from torchbp.arguments.kinds import a, anything, each, either, function, one_of, whole
 from torchbp.arguments.tensors import real_tensor
 from torchbp.backends import Backend, NoiseModel
-from torchbp.circuits import Circuit, PauliSum, given, initialize
+from torchbp.circuits import Circuit, given, initialize
 from torchbp.circuits.initializers import Initializer
 from torchbp.diagnosis.light_cone import dead_weights
 from torchbp.errors import InputError
+from torchbp.trainability.scans.by_paths import path_row, two_design
 from torchbp.trainability.scans.draws import Draws, exact_draws, measured_draws
 from torchbp.trainability.scans.file import ScanFile
 from torchbp.trainability.scans.moments import VarianceEstimate, mean_square_of, variance_of
-from torchbp.trainability.scans.plan import Depth, Observable, PlannedRow, planned_rows
+from torchbp.trainability.scans.plan import Depth, Method, Observable, PlannedRow, planned_rows
 from torchbp.trainability.scans.result import ScanRow, VarianceScan
 
 FIRST_CHECK = 32
@@ -55,6 +56,7 @@ class Progress:
     observable=either(function, given.observables),
     depth=either(each(whole(0)), function),
     x=either(function, real_tensor),
+    method=one_of("auto", "simulate", "paths"),
     samples=whole(3),
     noise=a(NoiseModel, write="NoiseModel(depolarizing_2q=0.01)"),
     dtype=a(torch.dtype, write="torch.float64"),
@@ -65,7 +67,9 @@ def variance_scan(
     observable: Observable,
     *,
     depth: Depth | None = None,
+    method: Method = "auto",
     samples: int = 1024,
+    paths: int = 20_000,
     tolerance: float | None = None,
     init: str | Initializer = "uniform",
     x: Tensor | Callable[[int], Tensor] | None = None,
@@ -94,11 +98,17 @@ def variance_scan(
         n_wires: the sizes; three or more for a statement about scaling.
         observable: a PauliSum (or several, whose sum is the cost), or a function `n ->` such.
         depth: number of layers: one, several (each a series of its own), or a function `n -> depth`.
+        method: "simulate" circuits at random weights; or walk Pauli "paths", at any number of wires, with the moments
+            of the weights in place of draws (see `trainability.paths`). Paths want Clifford gates and rotations about
+            one Pauli string each, with a weight of its own, Pauli noise, and a start of independent, symmetric
+            weights; what does not fit is named. "auto" simulates up to 20 wires and takes paths beyond.
         samples: draws for each row, at most.
+        paths: paths for each row that takes them. Time is linear in gates times paths.
         tolerance: stop a row when the relative standard error of the gradient's variance is at most this, checked when
             the number of draws has doubled and only once no single draw dominates. None: always take all `samples`.
         init: where the weights are drawn from: a name in `torchbp.circuits.INITIALIZERS` or a function.
-        x: inputs (B, F), or a function `n ->` such, for circuits with features.
+        x: inputs (B, F), or a function `n ->` such, for circuits with features. Paths take one input of multiples of a
+            quarter turn, or none: features are then drawn from U(-pi, pi), like the weights.
         shots: measure with this many shots for each circuit and measurement group; the variance that shot noise adds
             is known exactly and subtracted. None: exact expectation values.
         backend, noise: as for `QuantumLayer`.
@@ -111,6 +121,7 @@ def variance_scan(
 
     Raises:
         InputError: sizes, samples or other arguments out of range, or a file that belongs to another scan.
+        PreconditionError: paths do not reach a gate, a start or a noise channel of the circuit; it is named.
         CircuitError: an observable that does not fit.
         UnknownNameError: no such initializer or backend.
 
@@ -122,29 +133,40 @@ def variance_scan(
     if seed is not None and generator is not None:
         raise InputError("Give a seed or a generator, not both.")
     dtype = torch.get_default_dtype() if dtype is None else dtype
-    rows = planned_rows(make_circuit, n_wires, observable, depth, x, backend, noise, dtype)
+    rows = planned_rows(make_circuit, n_wires, observable, depth, x, backend, noise, dtype, method)
+    if shots is not None and any(row.by_paths for row in rows):
+        raise InputError(
+            f'Pauli paths give exact variances, without shot noise: leave out shots={shots}, or method="paths".'
+        )
     settings: dict[str, Any] = {
+        "method": method,
         "samples": samples,
+        "paths": paths,
         "tolerance": tolerance,
         "init": init if isinstance(init, str) else getattr(init, "__name__", type(init).__name__),
         "shots": shots,
-        "backend": rows[0].layer.backend.name,
+        "backend": backend if isinstance(backend, str) else backend.name,
         "noise": None if rows[0].layer.noise is None else repr(rows[0].layer.noise),
         "dtype": str(dtype),
         "confidence": confidence,
     }
     store = ScanFile(file, settings, None if seed is None and generator is None else _seed(seed, generator))
     found: list[ScanRow] = []
-    total = samples * len(rows)
+    total = sum(paths if row.by_paths else samples for row in rows)
+    done = 0
     for row in rows:
-        done = samples * len(found)
         note = _noting(progress, row, done, total)
         kept = store.finished(row.digest, row.n_wires, row.depth)
         if kept is None:
-            kept = _measure(row, init, settings, store, note)
+            if row.by_paths:
+                seed_of_row = _mix(store.seed, row.n_wires, row.depth or 0, 0, 2)
+                kept = path_row(row, init, paths, confidence, seed_of_row)
+            else:
+                kept = _measure(row, init, settings, store, note)
             store.finish(row.digest, kept)
-        elif note:
+        if note:
             note(kept.gradient.samples)
+        done += paths if row.by_paths else samples
         found.append(kept)
     return VarianceScan(
         tuple(found), {**settings, "seed": store.seed, "observable": getattr(observable, "__name__", str(observable))}
@@ -216,7 +238,6 @@ def _summary(row: PlannedRow, draws: Draws, confidence: float, seconds: float) -
         if alive:
             layers[name] = _without_rounding(_of(draws, alive, confidence), rounding)
     gradient = _without_rounding(_gradient_variance(row, draws, confidence), rounding)
-    scale = _squares(layer.observables)
     signal = _without_rounding(_gradient_variance(row, draws, confidence, mean_square_of), rounding)
     return ScanRow(
         n_wires=row.n_wires,
@@ -227,7 +248,7 @@ def _summary(row: PlannedRow, draws: Draws, confidence: float, seconds: float) -
         cost=cost,
         gradient=gradient,
         layers=layers,
-        two_design=scale / (2**row.n_wires + 1),
+        two_design=two_design(layer),
         seconds=seconds,
         signal=signal,
     )
@@ -254,12 +275,6 @@ def _without_rounding(estimate: VarianceEstimate, rounding: float) -> VarianceEs
     if estimate.floor or estimate.value > rounding:
         return estimate
     return VarianceEstimate(0.0, 0.0, 0.0, 0.0, estimate.samples, 0.0, 0.0, estimate.confidence)
-
-
-def _squares(observables: Sequence[PauliSum]) -> float:
-    """sum_k c_k^2 of the observables' sum, without the identity: (2^n + 1) times its variance over Haar states."""
-    total = sum(observables[1:], observables[0])
-    return sum(c**2 for string, c in total.terms if string)
 
 
 def _seed(seed: int | None, generator: torch.Generator | None) -> int:
