@@ -6,8 +6,8 @@ import pytest
 
 NAMES = {
     "torchbp": """
-        __version__ accelerate Circuit feature mark_quantum PauliSum pretrain probe QuantumLayer TorchBPError torchquantum
-        weight
+        __version__ accelerate Circuit feature mark_quantum PauliSum pretrain probe QuantumLayer TorchBPError
+        torchquantum weight
     """,
     "torchbp.backends": """
         Backend BACKENDS DensityMatrixBackend FusedBackend NoiseModel PropagationBackend resolve_backend
