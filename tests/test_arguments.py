@@ -544,6 +544,14 @@ def test_what_is_plainly_meant_is_taken() -> None:
         (lambda: search({"a": 3}, 0), r"candidates\['a'\] is a Circuit or a function that makes a model, got int"),
         (lambda: landscape("circuit"), r"layer is a QuantumLayer, got 'circuit': write QuantumLayer\(circuit, obs"),
         (lambda: light_cone(None, "Z0"), r"circuit is a Circuit, got None: write"),
+        (lambda: torchbp.accelerate("model"), r"model is a Module, got 'model'"),
+        (lambda: torchbp.mark_quantum(nn.Linear(1, 1), {"a": 3}), r"layers\['a'\] is a string, got 3"),
+        (lambda: QuantumLayer.within(operators(), backend="fuse"), r"Did you mean 'fused'"),
+        (lambda: QuantumLayer.from_pennylane(libraries.pennylane_layer(), example=3), r"example is a Tensor, got 3"),
+        (
+            lambda: QuantumLayer.from_qiskit(libraries.qiskit_connector(), shot=3),
+            r"no argument 'shot'. Did you mean 'shots'",
+        ),
     ],
 )
 def test_messages(mistake: Callable[[], Any], message: str) -> None:
