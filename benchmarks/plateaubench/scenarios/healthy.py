@@ -79,7 +79,7 @@ def learner(
     model: nn.Module, criterion: Callable[[Tensor, Tensor], Tensor], draw: random.Random, steps: int
 ) -> Learner:
     make, low, high = draw.choice(list(OPTIMIZERS.values()))
-    rate = low * (high / low) ** draw.random()
+    rate = low * (high / low) ** draw.random() * 250 / steps  # the rates are for 250 steps
     scale = draw.choice((1.0, 1.0, 1.0, 1e-4, 1e4))
     offset = draw.choice((0.0, 0.0, 0.0, 100.0)) * scale
     schedule = schedule_of(draw.choice(("none", "none", "warm_up", "cosine", "exponential")), steps)
@@ -129,7 +129,7 @@ def energy(draw: random.Random, seed: int, steps: int) -> Task:
 def drawn(seed: int) -> Task:
     draw = random.Random(seed)
     build = draw.choice((regression, regression, classification, classification, energy))
-    return build(draw, seed, draw.choice((150, 200, 250, 300)))
+    return build(draw, seed, draw.choice((200, 300, 400, 600)))
 
 
 SCENARIOS = (Scenario("drawn", "anything that learns", "healthy", drawn),)
