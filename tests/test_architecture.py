@@ -42,6 +42,7 @@ FLOORS = {
         {"search"},
     ],
     "torchbp.layer": [
+        {"execution"},
         {"quantum_layer"},
         {"drop_in", "foreign"},
         {"accelerate"},

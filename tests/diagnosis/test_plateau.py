@@ -63,6 +63,10 @@ STORIES = {
     "the loss does not notice the layer": (with_layer(matters=False), Verdict.DEAD_LAYER),
     "shots, and nobody has looked at them": (with_layer(n_shots=10), Experiment.SHOTS),
     "the output concentrates": (with_layer(concentration=FLAT, landscape=PLAIN), Verdict.BARREN_PLATEAU),
+    "it concentrates, but for one draw in a gorge": (
+        with_layer(concentration=replace(FLAT, far=0.03), landscape=replace(PLAIN, std=2e-3)),
+        Verdict.BARREN_PLATEAU,
+    ),
     "it concentrates, but here is a gorge": (with_layer(concentration=FLAT, landscape=GORGE), Experiment.DESCEND),
     "it concentrates with noise only": (
         with_layer(concentration=FLAT, landscape=PLAIN, noiseless=VARIED),

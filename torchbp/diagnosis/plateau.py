@@ -284,7 +284,7 @@ IN_DOUBT: tuple[Question, ...] = (
 
 def _concentrates(x: LayerEvidence, e: Evidence, t: Thresholds) -> bool:
     """Whether the module is on a plateau: its output concentrates, and the loss is where random weights have it."""
-    if x.concentration is None or not _is_concentrated(x.concentration, t):
+    if x.concentration is None or not (_is_concentrated(x.concentration, t) or _is_flat(x, e, t)):
         return False
     if x.landscape is None:
         return True
@@ -295,6 +295,14 @@ def _concentrates(x: LayerEvidence, e: Evidence, t: Thresholds) -> bool:
 
 def _is_concentrated(c: Concentration, t: Thresholds) -> bool:
     return c.far <= t.concentrated and c.near <= t.concentrated
+
+
+def _is_flat(x: LayerEvidence, e: Evidence, t: Thresholds) -> bool:
+    """The variance of a global observable has heavy tails: one draw in a gorge hides how flat all others are."""
+    assert x.concentration is not None
+    if x.landscape is None or math.isnan(e.scale) or x.concentration.near > t.concentrated:
+        return False
+    return x.landscape.std <= t.concentrated * e.scale
 
 
 def _structural(e: Evidence) -> Diagnosis | None:
