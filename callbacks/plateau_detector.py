@@ -264,7 +264,7 @@ class PlateauDetector(Callback):
         found = agreed(trainer, diagnose(evidence, self._limits))
         if isinstance(found, Experiment):
             found = None if self.watch.rests else self._investigate(trainer, module, layers, batch_idx, evidence)
-            self.watch.investigated(found)
+            found = self.watch.investigated(found)
         if found is not None:
             self._tell(trainer, found)
         if self.watch.steps % self.watch.window < self.watch.stride:

@@ -74,7 +74,7 @@ def run(guarded: bool, shots: int) -> tuple[Curve, PlateauGuard | None]:
     curve, budget, guard = Curve(), ShotBudget(shots), None
     callbacks: list[L.Callback] = [curve, budget]
     if guarded:
-        detector = PlateauDetector(GradientSNRMonitor(every_n_steps=10), patience=2)
+        detector = PlateauDetector(GradientSNRMonitor(every_n_steps=10), window=20)
         guard = PlateauGuard(detector, [InitializationReset(candidates=4, trial=40)], budget=budget)
         callbacks = [curve, guard]
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}

@@ -643,7 +643,7 @@ def test_bad_options(options: dict[str, int], message: str) -> None:
     ],
 )
 def test_each_verdict_in_a_run_that_shows_it(pl: ModuleType, label: Verdict, seed: int, adam: bool) -> None:
-    """The first verdict other than healthy within 300 steps. Oracle: how the run was constructed."""
+    """The first verdict other than healthy within 400 steps. Oracle: how the run was constructed."""
     run = RUNS[label.value](seed, adam)
     detector = PlateauDetector(target=run.target)
 
@@ -654,7 +654,7 @@ def test_each_verdict_in_a_run_that_shows_it(pl: ModuleType, label: Verdict, see
 
     torch.manual_seed(seed)
     data = DataLoader(TensorDataset(run.x, run.y), run.batch_size, shuffle=True, generator=generator(seed))
-    trainer_of(pl, [detector, Stop()], max_epochs=None, max_steps=300).fit(Trained(run), data)
+    trainer_of(pl, [detector, Stop()], max_epochs=None, max_steps=400).fit(Trained(run), data)
     assert detector.diagnosis is not None
     assert detector.diagnosis.verdict is label, str(detector.diagnosis)
     assert detector.diagnosis.advice

@@ -82,6 +82,21 @@ def test_it_rests_longer_as_long_as_the_verdict_stays() -> None:
     assert waits == [10, 20, 40, 10, 20, 40]
 
 
+def test_converged_is_said_when_it_was_found_twice() -> None:
+    """In a row; any other verdict at once."""
+    watch = Watch(10, 1, 1)
+    said = [
+        watch.investigated(verdict(name)) for name in ("converged", "converged", "healthy", "converged", "diverging")
+    ]
+    assert [found.verdict.value for found in said if found] == [
+        "undecided",
+        "converged",
+        "healthy",
+        "undecided",
+        "diverging",
+    ]
+
+
 def test_losses_and_their_beginning() -> None:
     watch = Watch(8, 1, 1)
     for step in range(100):

@@ -166,8 +166,8 @@ def test_qnspsa_resumes_and_is_a_transaction():
     ("make", "message"),
     [
         (lambda: QuantumNaturalGradient(nn.Linear(2, 2)), "needs a torchbp.QuantumLayer with trainable weights"),
-        (lambda: QuantumNaturalGradient(energy(None), lr=0), "lr is a positive finite number, got 0"),
-        (lambda: QuantumNaturalGradient(energy(None), damping=-1), "damping is a positive finite number, got -1"),
+        (lambda: QuantumNaturalGradient(energy(None), lr=0), "lr is a finite number above 0 .*, got 0"),
+        (lambda: QuantumNaturalGradient(energy(None), damping=-1), "damping is a finite number above 0 .*, got -1"),
         (lambda: QuantumNaturalGradient(energy(None), samples=0), "samples is a whole number of at least 1, got 0"),
         (lambda: QNSPSA(energy(None), perturbation=0), "perturbation is a positive finite number, got 0"),
         (lambda: QNSPSA(energy(None)).step(), r"QNSPSA evaluates the loss: step\(closure\)"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
 from torchbp.diagnosis.layer_words import in_words
@@ -101,6 +101,12 @@ class Diagnosis:
     def shots_for(self, snr: float) -> float:
         """Shots for each circuit at which the gradient's SNR would be this; NaN where that is not known."""
         return math.nan if self.shots_to_resolve is None else self.shots_to_resolve * (snr / RESOLVED) ** 2
+
+    def to_be_confirmed(self) -> Diagnosis:
+        """The same, as long as it was found only once."""
+        text = f"{self.verdict.value.replace('_', ' ')} by a first look, which a second one has to confirm"
+        advice = ADVICE[Verdict.UNDECIDED]
+        return replace(self, verdict=Verdict.UNDECIDED, evidence=(text, *self.evidence), advice=advice, confidence=0.5)
 
     def dumps(self) -> str:
         """As JSON."""

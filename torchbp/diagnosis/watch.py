@@ -111,13 +111,19 @@ class Watch:
         """How many steps ago the window began that was the first one without progress; None while there is progress."""
         return None if self._doubt_since is None else self.steps - self._doubt_since
 
-    def investigated(self, found: Diagnosis | None) -> None:
-        """An investigation has come to this."""
+    def investigated(self, found: Diagnosis | None) -> Diagnosis | None:
+        """An investigation has come to this; what is to be said of it.
+
+        "Converged" ends runs, and nothing is lost by another look, at other batches: it is said when found twice in a
+        row, and "undecided" till then.
+        """
         verdict = "" if found is None else found.verdict.value
         waits = found is None or found.verdict in (Verdict.HEALTHY, Verdict.UNDECIDED) or verdict == self._same
         self._rests = min(MOST_RESTS * self.cooldown, 2 * self._rests) if waits and self._same else self.cooldown
+        first = found is not None and found.verdict is Verdict.CONVERGED and verdict != self._same
         self._same = verdict
         self._rest_until = self.steps + self._rests * self.window
+        return found.to_be_confirmed() if found is not None and first else found
 
     def state_dict(self) -> dict[str, Any]:
         """All it has seen, as primitives."""
