@@ -262,9 +262,10 @@ class PlateauDetector(Callback):
             drift=agreed(trainer, self._references.drift(module, layers)),
         )
         found = agreed(trainer, diagnose(evidence, self._limits))
-        if isinstance(found, Experiment):
-            found = None if self.watch.rests else self._investigate(trainer, module, layers, batch_idx, evidence)
-            found = self.watch.investigated(found)
+        if isinstance(found, Experiment) and self.watch.rests:
+            found = None
+        elif isinstance(found, Experiment):
+            found = self.watch.investigated(self._investigate(trainer, module, layers, batch_idx, evidence))
         if found is not None:
             self._tell(trainer, found)
         if self.watch.steps % self.watch.window < self.watch.stride:
