@@ -177,7 +177,9 @@ class InitializationReset(OnTrial):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         super().on_fit_start(trainer, pl_module)
-        draw(QuantumWeights.of(pl_module), self.strategies, len(self.strategies), torch.Generator())  # or say why not
+        weights = QuantumWeights.of(pl_module)
+        if weights.layers:  # without any, there is nothing it will be asked to reset
+            draw(weights, self.strategies, len(self.strategies), torch.Generator())  # or say why not
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)

@@ -123,6 +123,17 @@ def test_one_line():
     assert equal(*runs)
 
 
+def test_a_model_whose_circuit_nobody_knows(recwarn):
+    """What does not apply steps aside, with a word. Oracle: the fit ends."""
+    model = Model()
+    model.core = torch.nn.Linear(2, 2)
+    trainer = fit(model, [PlateauGuard()])
+    assert trainer.global_step == 12
+    said = " ".join(str(warning.message) for warning in recwarn)
+    assert "found no quantum layer in Model" in said
+    assert "gives no verdict" in said
+
+
 def test_a_budget_of_its_own():
     """Oracle: the layer's own count; the reset asks for what is left."""
     watch = guard({2: BP}, budget=ShotBudget(200_000), ladder=[InitializationReset(candidates=100, trial=50)])
