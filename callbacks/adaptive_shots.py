@@ -13,6 +13,7 @@ from torchbp.callbacks.mechanics.budgets import shots_left
 from torchbp.callbacks.mechanics.evaluation import agreed
 from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.mechanics.shot_forecast import ShotForecast
+from torchbp.callbacks.mechanics.shot_settings import in_words
 from torchbp.callbacks.plateau_detector import PlateauDetector
 from torchbp.callbacks.records.measurement import Measurement
 from torchbp.callbacks.remedy import Remedy, a_detector
@@ -109,7 +110,7 @@ class AdaptiveShots(Remedy):
     def describe(self, diagnosis: Diagnosis) -> str:
         now = {path: layer.shots for path, layer in self._layers.items() if layer.shots is not None}
         wanted = {path: self._raised(path, shots) for path, shots in now.items()}
-        return f"raise the shots for each circuit from {_listed(now)} to {_listed(wanted)}"
+        return f"raise the shots for each circuit from {in_words(now)} to {in_words(wanted)}"
 
     def act(self, trainer: Any, module: Any, batch: Any, batch_idx: int, diagnosis: Diagnosis) -> None:
         factor = agreed(trainer, self._affordable(trainer, module, batch, batch_idx))
@@ -127,7 +128,7 @@ class AdaptiveShots(Remedy):
             self.tell(trainer, "shots", text, shots=before, snr=snr, left=shots_left(trainer))
             return
         old = {path: before[path] for path in changed}
-        text = f"Raised the shots for each circuit from {_listed(old)} to {_listed(changed)}."
+        text = f"Raised the shots for each circuit from {in_words(old)} to {in_words(changed)}."
         self.tell(trainer, "shots", text, shots=changed, before=old, snr=snr)
 
     def advance(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
@@ -144,12 +145,12 @@ class AdaptiveShots(Remedy):
         old = {path: before[path] for path in fewer}
         self._changed = self.step
         if self.dry_run:
-            text = f"Would lower the shots for each circuit from {_listed(old)} to {_listed(fewer)}"
+            text = f"Would lower the shots for each circuit from {in_words(old)} to {in_words(fewer)}"
             self.tell(trainer, "dry_run", f"{text}: the gradient is clearer than it needs to be.", snr=snr)
             return
         self.shots.change(module, lambda path, shots: fewer.get(path, shots))
         text = (
-            f"Lowered the shots for each circuit from {_listed(old)} to {_listed(fewer)}: the gradient's SNR is above"
+            f"Lowered the shots for each circuit from {in_words(old)} to {in_words(fewer)}: the gradient's SNR is above"
         )
         self.tell(trainer, "shots", f"{text} {2 * self.target_snr:g}.", shots=fewer, before=old, snr=snr)
 
@@ -227,9 +228,3 @@ def layer_snr(measurements: Sequence[Measurement], path: str) -> float:
             ratios.setdefault(layer.name, []).append(layer.snr)
     medians = [statistics.median(known) for found in ratios.values() if (known := [r for r in found if r == r])]
     return min(medians, default=math.nan)
-
-
-def _listed(shots: dict[str, Any]) -> str:
-    if len(set(shots.values())) == 1:
-        return str(next(iter(shots.values())))
-    return ", ".join(f"{number} ({path})" for path, number in shots.items())

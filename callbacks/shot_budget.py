@@ -15,7 +15,7 @@ from torchbp.arguments import checked
 from torchbp.callbacks.mechanics.evaluation import sum_over_ranks
 from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.callbacks.mechanics.shot_forecast import ShotForecast
-from torchbp.callbacks.mechanics.shot_settings import ShotSettings
+from torchbp.callbacks.mechanics.shot_settings import ShotSettings, in_words
 from torchbp.callbacks.records.announcement import announce
 from torchbp.callbacks.records.events import Event
 from torchbp.errors import InputError
@@ -230,7 +230,7 @@ class ShotBudget(Callback):
         changed = self._settings.change(module, lambda path, shots: min(shots, max(self.min_shots, shots // 2)))
         if changed:
             self._halved = {path: before[path] for path in changed} | self._halved
-            text = f"{self.left} shots are left, so each circuit gets fewer: {_listed(changed)}"
+            text = f"{self.left} shots are left, so each circuit gets fewer: {in_words(changed)}"
             self._tell(trainer, text, {"left": self.left, "used": self.used, "shots": changed})
         return bool(changed)
 
@@ -261,7 +261,3 @@ class ShotBudget(Callback):
     def _restore(self, module: Any) -> None:
         vars(module).pop("on_train_batch_start", None)
         self._settings.restore(module)
-
-
-def _listed(shots: dict[str, int]) -> str:
-    return ", ".join(f"{path or 'the layer'} {number}" for path, number in shots.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torchbp.callbacks.mechanics.investigation import quantum_layers
@@ -60,3 +60,10 @@ class ShotSettings:
                 if self._original.get(path) == saved["original"]:
                     layer.shots = saved["shots"]
         self._loaded = {}
+
+
+def in_words(shots: Mapping[str, int | None]) -> str:
+    """The shots of each layer by its path, or the one number that all have."""
+    if len(set(shots.values())) == 1:
+        return str(next(iter(shots.values())))
+    return ", ".join(f"{number} ({path or 'the layer'})" for path, number in shots.items())
