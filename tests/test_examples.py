@@ -45,7 +45,9 @@ def test_one_line_in_libraries(library: str) -> None:
     """The plateau is found, left by another start that is kept, and the run goes down from there."""
     pytest.importorskip({"qiskit": "qiskit_machine_learning"}.get(library, library))
     guard = load("existing_code/plateau").main(library, steps=100, accelerated=True)
-    assert [event.kind for event in guard.events][:4] == ["verdict", "reset", "verdict", "kept"]
+    kinds = [event.kind for event in guard.events]
+    assert kinds[:2] == ["verdict", "reset"]
+    assert [kind for kind in kinds if kind != "verdict"][:2] == ["reset", "kept"]
     assert guard.events[0].data["verdict"] == "barren_plateau"
     assert guard.events[2].data["verdict"] == "healthy"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import lightning.pytorch as pl
@@ -92,7 +93,9 @@ def test_a_dry_run_only_says_what_it_would_do():
     remedy = Noting(eager(), dry_run=True)
     fit([remedy])
     assert remedy.acted == []
-    assert [event.kind for event in remedy.events] == ["dry_run"]
+    assert {event.kind for event in remedy.events} == {"dry_run"}
+    said = [event.data["verdict"] for event in remedy.events]
+    assert all(one != other for one, other in pairwise(said))
     assert remedy.events[0].message.startswith("Would act (Noting).")
 
 
