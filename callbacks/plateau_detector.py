@@ -228,6 +228,10 @@ class PlateauDetector(Callback):
         if self._drives_monitor:
             self.monitor.on_train_end(trainer, pl_module)
 
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        if self._drives_monitor:
+            self.monitor.on_exception(trainer, pl_module, exception)
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._drives_monitor:
             self.monitor.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

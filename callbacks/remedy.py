@@ -234,6 +234,8 @@ class Remedy(Callback):
         self._restore(trainer, pl_module)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        if self._drives_detector:
+            self.detector.on_exception(trainer, pl_module, exception)
         self._restore(trainer, pl_module)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:

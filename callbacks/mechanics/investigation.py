@@ -12,8 +12,6 @@ from torchbp.callbacks.mechanics.isolation import LossFunction, training_loss
 from torchbp.diagnosis.probing import passage, shots_to_resolve
 from torchbp.layer import QuantumLayer
 
-PROBED_INPUTS = 4
-
 
 def quantum_layers(module: nn.Module) -> dict[str, QuantumLayer]:
     """The torchbp layers of a model, by their path: those whose circuit is known."""

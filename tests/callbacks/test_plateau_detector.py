@@ -27,7 +27,7 @@ from torchbp import Circuit, QuantumLayer, weight
 from torchbp._torchquantum import tq
 from torchbp.backends.noise import NoiseModel
 from torchbp.backends.trajectories import TrajectoryBackend
-from torchbp.callbacks import GradientSNRMonitor, PlateauDetector, plateau_detector
+from torchbp.callbacks import GradientSNRMonitor, PlateauDetector, PlateauStopping, plateau_detector
 from torchbp.callbacks.mechanics.investigation import quantum_layers
 from torchbp.circuits import angle_encoding, global_z, hardware_efficient, local_z
 from torchbp.diagnosis.verdicts import Verdict
@@ -540,6 +540,25 @@ def test_exception_in_training(pl: ModuleType) -> None:
     assert trainer.loggers == [log]
     assert "log" not in vars(module)
     assert len(module.core._forward_hooks) == 0
+
+
+@pytest.mark.parametrize("driven", ["by the detector", "by a remedy"])
+def test_nobody_listens_after_an_exception(pl: ModuleType, driven: str) -> None:
+    """The monitor that they run listens to the shots of a step. Oracle: by hand."""
+    detector, core = eager(), circuit_layer(shots=5)
+    module = simple(pl, core)
+    step = module.training_step
+
+    def fail(batch: Any, batch_idx: int) -> Any:
+        if "log" not in vars(module):  # which is silenced while probing
+            raise KeyError("mine")
+        return step(batch, batch_idx)
+
+    module.training_step = fail
+    callback = detector if driven == "by the detector" else PlateauStopping(detector)
+    with pytest.raises(KeyError, match="mine"):
+        trainer_of(pl, [callback]).fit(module, loader())
+    assert core.shift_listener is None
 
 
 @pytest.mark.filterwarnings("ignore:`training_step` returned `None`")

@@ -213,6 +213,13 @@ def test_a_diagnosis_goes_through_json() -> None:
     assert Diagnosis.loads(found.dumps()) == found
 
 
+def test_comparable_runs_are_told_of() -> None:
+    """The layer that lies lowest. Oracle: by hand."""
+    found = diagnose(replace(LEARNING, baseline={"q/layer0": 0.4, "q/layer1": -2.5}))
+    assert isinstance(found, Diagnosis)
+    assert found.evidence[-1] == "the gradient in q/layer1 is -2.5 standard deviations from comparable runs"
+
+
 def test_thresholds_are_the_callers() -> None:
     assert diagnose(replace(STUCK, descent=Descent(MUCH)), Thresholds(material=0.9)) is not None
     found = diagnose(with_layer(concentration=FLAT, landscape=PLAIN), Thresholds(concentrated=1e-6))

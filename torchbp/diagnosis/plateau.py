@@ -337,6 +337,10 @@ def _complete(found: Diagnosis, e: Evidence) -> Diagnosis:
         others.append(Finding(Verdict.DEAD_LAYER, dead, ("the gradient is exactly zero for every sample",)))
     needed = [x.shots.shots_to_resolve for x in e.layers if x.shots is not None]
     finite = [number for number in needed if math.isfinite(number)]
+    if e.baseline:
+        lowest = min(e.baseline, key=lambda name: e.baseline[name])
+        text = f"the gradient in {lowest} is {e.baseline[lowest]:+.1f} standard deviations from comparable runs"
+        found = replace(found, evidence=(*found.evidence, text))
     needed_shots = max(finite) if finite else None
     return replace(found, findings=tuple(others), shots_to_resolve=needed_shots, every=_names(e.layers))
 

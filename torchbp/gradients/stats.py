@@ -186,21 +186,6 @@ def p_no_gradient(statistics: GradientStatistics) -> float:
     return math.atan2(1.0, combined) / math.pi
 
 
-def flipped_share(before: GradientStatistics, after: GradientStatistics) -> float | None:
-    """Share of the weights resolved at both times whose gradient changed its sign.
-
-    Near a half or above while steps overshoot, near zero while they lead somewhere.
-
-    Returns:
-        None where less than a quarter of the weights is resolved at both times: around a minimum some always are, by
-        chance, and their signs mean nothing.
-    """
-    both = (snr(before) > RESOLVED) & (snr(after) > RESOLVED)
-    if 4 * int(both.sum()) < max(1, len(both)):
-        return None
-    return float((before.mean.sign() != after.mean.sign())[both].double().mean())
-
-
 @dataclass(frozen=True)
 class LayerSummary:
     """One layer's gradient at one moment, in numbers; NaN is "not measured".

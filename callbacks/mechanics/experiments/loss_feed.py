@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchbp.callbacks.mechanics.loss_record import returned_loss
-
 PENDING = 16
 """Losses that wait on another device before they are read, all at once: each by itself would make a step wait."""
+
+
+def returned_loss(trainer: Any, outputs: Any) -> Tensor | None:
+    """What `training_step` returned; Lightning divides it by the number of accumulated batches."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return loss.detach() * trainer.accumulate_grad_batches if isinstance(loss, Tensor) else None
 
 
 class LossFeed:
